@@ -1,0 +1,446 @@
+package lifeguard
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"runtime"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/lifeguard-go/lifeguard/internal/sqltext"
+)
+
+// Conn is a virtual connection: what database/sql pools. It costs nothing until an
+// operation needs the server; then it takes a slot from the limiter and a physical
+// connection from the pool, the lease, and keeps both until database/sql takes the
+// virtual connection back. database/sql says so by calling IsValid, once at the end
+// of every checkout and never within one, or Close if the connection went bad.
+//
+//	         first operation: admitted, connection leased
+//	┌──────┐ ───────────────────────────────────────────► ┌────────┐
+//	│ idle │                                              │ leased │ ◄─┐ further
+//	└──────┘ ◄─────────────────────────────────────────── └────────┘ ──┘ operations
+//	   ▲        IsValid or Close (database/sql)                │
+//	   │                                                       │ the physical
+//	   │        IsValid or Close                               ▼ connection died
+//	   └──────────────────────────────────────────────── ┌────────┐
+//	                                                     │ broken │ every operation:
+//	                                                     └────────┘ driver.ErrBadConn
+//
+// So a lease covers exactly what a checkout covers in plain database/sql: one
+// statement until its rows are closed, a transaction, or the life of a sql.Conn. A
+// broken connection does not lease another one in the same checkout: the session's
+// state would be gone without a word.
+//
+// The slot outlives the lease while the server still works for it: it is free only
+// when the cancelled statement, or the closed connection, is gone there.
+//
+// database/sql calls a Conn's methods one at a time; Conn needs no lock.
+type Conn struct {
+	core      *core
+	connector *Connector // closed with the connection if ownsConnector
+
+	// The lease: both are set, or neither is.
+	ph   *physical
+	slot *slot
+	leak *time.Timer // fires lifeguard_leak_after; nil without
+
+	last    *physical // the one to prefer at the next lease
+	session *physical // session mode: the one that is always leased
+	parked  bool      // session mode: the pool may take session away
+
+	ownsConnector bool
+}
+
+var (
+	_ driver.Conn               = (*Conn)(nil)
+	_ driver.ConnBeginTx        = (*Conn)(nil)
+	_ driver.ConnPrepareContext = (*Conn)(nil)
+	_ driver.ExecerContext      = (*Conn)(nil)
+	_ driver.QueryerContext     = (*Conn)(nil)
+	_ driver.Pinger             = (*Conn)(nil)
+	_ driver.NamedValueChecker  = (*Conn)(nil)
+	_ driver.SessionResetter    = (*Conn)(nil)
+	_ driver.Validator          = (*Conn)(nil)
+)
+
+// QueryContext implements driver.QueryerContext.
+func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	return c.query(ctx, query, args, false)
+}
+
+// ExecContext implements driver.ExecerContext.
+func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.exec(ctx, query, args, false)
+}
+
+// query is the one path of everything that returns rows: admit, lease, send, observe.
+func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
+	st := c.core.known.Analyze(query)
+	if err := c.lease(ctx, st, false); err != nil {
+		return nil, err
+	}
+	c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
+	rows, err := c.sendQuery(ctx, query, args, prepared)
+	if c.stalePlan(err) {
+		c.forgetPlan(query)
+		rows, err = c.sendQuery(ctx, query, args, prepared)
+	}
+	if err != nil {
+		c.rest()
+		return nil, c.failed(ctx, err)
+	}
+	c.slot.setState(SlotRowsOpen)
+	return &Rows{pgxRows: rows.(*stdlib.Rows), conn: c, ctx: ctx}, nil
+}
+
+// exec is the one path of everything that returns no rows.
+func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
+	st := c.core.known.Analyze(query)
+	if err := c.lease(ctx, st, false); err != nil {
+		return nil, err
+	}
+	c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
+	result, err := c.sendExec(ctx, query, args, prepared)
+	if c.stalePlan(err) {
+		c.forgetPlan(query)
+		result, err = c.sendExec(ctx, query, args, prepared)
+	}
+	c.rest()
+	if err != nil {
+		return nil, c.failed(ctx, err)
+	}
+	return result, nil
+}
+
+// sendQuery and sendExec find the statement prepared by its text: pgx looks there first.
+
+func (c *Conn) sendQuery(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
+	if prepared {
+		if _, err := c.ph.prepare(ctx, query); err != nil {
+			return nil, err
+		}
+	}
+	return c.ph.conn.QueryContext(ctx, query, args)
+}
+
+func (c *Conn) sendExec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
+	if prepared {
+		if _, err := c.ph.prepare(ctx, query); err != nil {
+			return nil, err
+		}
+	}
+	return c.ph.conn.ExecContext(ctx, query, args)
+}
+
+// BeginTx implements driver.ConnBeginTx.
+func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if err := c.lease(ctx, begin, true); err != nil {
+		return nil, err
+	}
+	c.slot.begin(SlotExecuting, begin.Summary, begin.Fingerprint)
+	tx, err := c.ph.conn.BeginTx(ctx, opts)
+	c.rest()
+	if err != nil {
+		return nil, c.failed(ctx, err)
+	}
+	return &Tx{conn: c, ctx: ctx, tx: tx}, nil
+}
+
+// PrepareContext implements driver.ConnPrepareContext. The statement is prepared now,
+// so that its errors show now, on the connection that is leased; on others when it is
+// first executed there.
+func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	c.core.texts.retain(query) // before the lease, which deallocates what nobody retains
+	st := c.core.known.Analyze(query)
+	if err := c.lease(ctx, st, false); err != nil {
+		c.core.texts.release(query)
+		return nil, err
+	}
+	c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
+	prepared, err := c.ph.prepare(ctx, query)
+	c.rest()
+	if err != nil {
+		c.core.texts.release(query)
+		return nil, c.failed(ctx, err)
+	}
+	return &Stmt{conn: c, query: query, numInput: prepared.NumInput()}, nil
+}
+
+// Ping implements driver.Pinger.
+func (c *Conn) Ping(ctx context.Context) error {
+	if err := c.lease(ctx, ping, false); err != nil {
+		return err
+	}
+	c.slot.begin(SlotExecuting, ping.Summary, ping.Fingerprint)
+	err := c.ph.conn.Ping(ctx)
+	c.rest()
+	if err != nil {
+		return c.failed(ctx, err)
+	}
+	return nil
+}
+
+// Conn returns the pgx connection of the lease, for sql.Conn.Raw. It stays leased
+// until the sql.Conn is closed. It is nil if no connection can be had; [PgxConn] says
+// why.
+func (c *Conn) Conn() *pgx.Conn {
+	conn, err := c.pgxConn(context.Background())
+	if err != nil {
+		return nil
+	}
+	return conn
+}
+
+func (c *Conn) pgxConn(ctx context.Context) (*pgx.Conn, error) {
+	if err := c.lease(ctx, raw, false); err != nil {
+		return nil, err
+	}
+	c.slot.begin(SlotIdleInConn, raw.Summary, raw.Fingerprint)
+	return c.ph.pgxConn(), nil
+}
+
+// Operations that are no statement of the application's, as the slots show them.
+//
+//nolint:gochecknoglobals // constants
+var (
+	begin    = sqltext.Analyze("BEGIN")
+	commit   = sqltext.Analyze("COMMIT")
+	rollback = sqltext.Analyze("ROLLBACK")
+	ping     = &sqltext.Statement{Summary: "ping"}
+	raw      = &sqltext.Statement{Summary: "raw connection"}
+)
+
+// lease makes sure that the connection is leased: admitted by the limiter and in
+// possession of a physical connection that is alive.
+//
+// A context that is done is reported as such, and here, because pgx would report it
+// as ErrBadConn, and database/sql would close a pinned sql.Conn for it.
+func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if c.ph != nil {
+		return c.stillLeased(ctx)
+	}
+
+	want := requestFrom(ctx)
+	want.fingerprint, want.tx = st.Fingerprint, tx
+	s, err := c.core.limiter.acquire(ctx, want)
+	if err != nil {
+		return err
+	}
+	ph := c.session
+	if ph == nil {
+		ph, err = c.core.pool.get(ctx, c.last, s.acquired)
+	}
+	if err == nil {
+		err = ph.sweep(&c.core.texts)
+	}
+	if err == nil {
+		err = ctx.Err() // admission may have taken long
+	}
+	if err != nil {
+		c.core.giveBack(ph, s, c.session != nil)
+		return badConnIfLost(err)
+	}
+
+	c.ph, c.slot = ph, s
+	if after := c.core.cfg.LeakAfter; after > 0 {
+		c.leak = c.core.watchForLeak(after, s)
+	}
+	return nil
+}
+
+// stillLeased checks the connection before a further operation of the same checkout.
+func (c *Conn) stillLeased(ctx context.Context) error {
+	if c.ph.cancel.pending() {
+		if err := c.ph.cancel.settle(ctx); err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	if c.ph.dead() {
+		return driver.ErrBadConn
+	}
+	return nil
+}
+
+func badConnIfLost(err error) error {
+	if errors.Is(err, errLost) {
+		return driver.ErrBadConn
+	}
+	return err
+}
+
+// rest notes that the server has nothing to do for the lease.
+func (c *Conn) rest() {
+	if c.ph.pg.TxStatus() == 'I' {
+		c.slot.setState(SlotIdleInConn)
+		return
+	}
+	c.slot.setState(SlotIdleInTx)
+}
+
+// failed turns the error of an operation into what the application should see. All
+// but two kinds stay as they are, unwrapped: GORM type-asserts *pgconn.PgError.
+func (c *Conn) failed(ctx context.Context, err error) error {
+	ctxErr := ctx.Err()
+	if ctxErr == nil {
+		return err
+	}
+	c.ph.cancelled = true
+	switch {
+	case errors.Is(err, driver.ErrBadConn):
+		return ctxErr // it ended just before the statement was sent
+	case c.ph.cancel != nil && isCancelled(err):
+		return &cancelledError{ctxErr: ctxErr, pgErr: err}
+	}
+	return err
+}
+
+// stalePlan reports whether err says that a cached plan no longer fits its tables,
+// nothing ran, and no transaction was lost: then the statement can be sent again, and
+// pgx, or forgetPlan, makes a new plan.
+func (c *Conn) stalePlan(err error) bool {
+	if err == nil || c.ph.pg.TxStatus() != 'I' {
+		return false
+	}
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) || pgErr.Code != "0A000" || pgErr.Where != "" {
+		return false // Where is set if it happened inside a function, which ran
+	}
+	return pgErr.Routine == "RevalidateCachedQuery" || pgErr.Message == "cached plan must not change result type"
+}
+
+func (c *Conn) forgetPlan(query string) {
+	_ = c.ph.forget(query) // if that breaks the connection, the next send says so
+}
+
+// IsValid implements driver.Validator. database/sql calls it at the end of every
+// checkout, under its lock of this connection: the lease ends here, and whatever takes
+// time is done in the background.
+func (c *Conn) IsValid() bool {
+	c.endLease()
+	if c.session == nil {
+		return true
+	}
+	c.parked = !c.session.dead() && c.core.pool.park(c.session)
+	return c.parked
+}
+
+// endLease gives slot and connection back. It does nothing without a lease.
+func (c *Conn) endLease() {
+	if c.ph == nil {
+		return
+	}
+	if c.leak != nil {
+		c.leak.Stop()
+		c.leak = nil
+	}
+	ph, s := c.ph, c.slot
+	c.ph, c.slot, c.last = nil, nil, ph
+	c.core.giveBack(ph, s, c.session != nil)
+}
+
+// giveBack returns what a lease consists of. The slot is free when the server has
+// nothing left to do for it; then, and not before, so is the connection's place.
+func (co *core) giveBack(ph *physical, s *slot, session bool) {
+	switch {
+	case ph == nil:
+		co.limiter.release(s)
+	case session:
+		co.giveBackSlot(ph, s)
+	case ph.cancel.pending():
+		s.setState(SlotDraining)
+		co.pool.inBackground(func() {
+			_ = ph.cancel.settle(context.Background()) // bounded by cancelGrace
+			co.giveBack(ph, s, false)
+		})
+	default:
+		now := co.limiter.now()
+		reason, kept := co.pool.putOrRefuse(ph, now)
+		if kept {
+			co.limiter.releaseAt(s, now)
+			return
+		}
+		s.setState(SlotDraining)
+		co.pool.end(ph, reason, func() { co.limiter.release(s) })
+	}
+}
+
+// giveBackSlot frees the slot of a virtual connection that keeps its physical one.
+func (co *core) giveBackSlot(ph *physical, s *slot) {
+	if !ph.dead() {
+		co.limiter.release(s)
+		return
+	}
+	s.setState(SlotDraining)
+	cleaned := ph.pg.CleanupDone()
+	co.pool.inBackground(func() {
+		<-cleaned
+		co.limiter.release(s)
+	})
+}
+
+// watchForLeak logs the stack of the caller unless the timer is stopped before.
+func (co *core) watchForLeak(after time.Duration, s *slot) *time.Timer {
+	stack := make([]byte, 8<<10)
+	stack = stack[:runtime.Stack(stack, false)]
+	return time.AfterFunc(after, func() {
+		co.cfg.Logger.Warn("lifeguard: a connection has been held for long; is a Rows, Tx or Conn not closed?",
+			"pool", co.cfg.Name, "held_ms", after.Milliseconds(), "state", s.currentState().String(), "taken_at", string(stack))
+	})
+}
+
+// ResetSession implements driver.SessionResetter. database/sql calls it before it
+// hands out a connection that was used before.
+func (c *Conn) ResetSession(ctx context.Context) error {
+	if c.session == nil {
+		return nil // the lease does it
+	}
+	if c.parked && !c.core.pool.unpark(c.session) {
+		c.session = nil // taken away; Close has nothing to close
+		return driver.ErrBadConn
+	}
+	c.parked = false
+	if c.session.cancel.pending() {
+		_ = c.session.cancel.settle(ctx)
+	}
+	if err := c.session.renew(ctx, c.core.limiter.now(), c.core.cfg.PingTimeout); err != nil {
+		return driver.ErrBadConn
+	}
+	return nil
+}
+
+// CheckNamedValue implements driver.NamedValueChecker: pgx takes every value, and
+// leading options such as pgx.QueryExecMode too.
+func (*Conn) CheckNamedValue(*driver.NamedValue) error { return nil }
+
+// Close implements driver.Conn.
+func (c *Conn) Close() error {
+	c.endLease()
+	if ph := c.session; ph != nil {
+		c.session = nil
+		if !c.parked || c.core.pool.unpark(ph) {
+			c.core.pool.end(ph, endClosed, nil)
+		}
+	}
+	if c.ownsConnector {
+		return c.connector.Close()
+	}
+	return nil
+}
+
+// Prepare implements driver.Conn. database/sql calls PrepareContext.
+func (c *Conn) Prepare(query string) (driver.Stmt, error) {
+	return c.PrepareContext(context.Background(), query)
+}
+
+// Begin implements driver.Conn. database/sql calls BeginTx.
+func (c *Conn) Begin() (driver.Tx, error) {
+	return c.BeginTx(context.Background(), driver.TxOptions{})
+}

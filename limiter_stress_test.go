@@ -1,0 +1,216 @@
+package lifeguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestSlotsAreConserved lets callers of all sorts come, give up, hold and
+// release on real threads, while the limit moves and, at the end, the limiter is
+// closed. Nothing may be lost or doubled: every acquire ends, in flight never
+// exceeds the largest limit, every slot has one owner, and at the end nobody
+// holds or waits.
+func TestSlotsAreConserved(t *testing.T) {
+	t.Parallel()
+	configs := []limiterConfig{
+		{limit: 4, queueTimeout: 30 * time.Second},
+		{limit: 4, queue: 20, queueTimeout: 2 * time.Millisecond, txShare: 0.5},
+		{limit: 4, queueTimeout: time.Second, queueTarget: time.Millisecond},
+	}
+	for i, cfg := range configs {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			cfg.maxLimit = 8
+			cfg.onWait = func(Priority, time.Duration, waitResult) {}
+			cfg.onStall = func(stall) {}
+			stress(t, newLimiter(cfg))
+		})
+	}
+}
+
+func stress(t *testing.T, l *limiter) {
+	t.Helper()
+	const goroutines, rounds = 64, 400
+	var (
+		wg       sync.WaitGroup
+		inFlight atomic.Int64
+		admitted atomic.Int64
+		owners   [8]atomic.Int64
+		errs     sync.Map
+	)
+	for g := range goroutines {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(uint64(g), 1))
+			for range rounds {
+				ctx, cancel := randomContext(t, rng)
+				r := requestFrom(ctx)
+				r.fingerprint, r.tx = rng.Uint64N(4), rng.IntN(4) == 0
+				s, err := l.acquire(ctx, r)
+				if err != nil {
+					errs.Store(fmt.Sprintf("%T", err), err)
+					cancel()
+
+					continue
+				}
+				admitted.Add(1)
+				if n := inFlight.Add(1); n > 8 {
+					t.Errorf("%d in flight", n)
+				}
+				if n := owners[s.index].Add(1); n != 1 {
+					t.Errorf("slot %d has %d owners", s.index, n)
+				}
+				s.begin(SlotExecuting, "SELECT", 1)
+				if r.scope != nil && rng.IntN(2) == 0 {
+					s.setState(SlotIdleInTx)
+					if n, err := l.acquire(ctx, r); err == nil {
+						l.release(n)
+					}
+				}
+				for range rng.IntN(200) {
+					_ = rng.Uint64()
+				}
+				owners[s.index].Add(-1)
+				inFlight.Add(-1)
+				l.release(s)
+				cancel()
+			}
+		})
+	}
+	stop := make(chan struct{})
+	var disturber sync.WaitGroup
+	disturber.Go(func() {
+		rng := rand.New(rand.NewPCG(99, 1))
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Duration(rng.IntN(300)) * time.Microsecond):
+			}
+			l.setLimit(1 + rng.IntN(8))
+			l.check(t)
+			_, _ = l.slots(), l.stats()
+		}
+	})
+	wg.Wait()
+	close(stop)
+	disturber.Wait()
+	l.check(t)
+	st := l.stats()
+	if st.InFlight != 0 || st.Queued != 0 {
+		t.Errorf("left behind: %+v", st)
+	}
+	if admitted.Load() == 0 {
+		t.Error("nobody was admitted")
+	}
+
+	// And a Close in the middle of it.
+	for range 200 {
+		wg.Go(func() {
+			s, err := l.acquire(t.Context(), request{})
+			if err == nil {
+				<-time.After(time.Millisecond)
+				l.release(s)
+			} else if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrOverloaded) {
+				t.Errorf("at close: %v", err)
+			}
+		})
+	}
+	l.close()
+	wg.Wait()
+	if st := l.stats(); st.InFlight != 0 || st.Queued != 0 {
+		t.Errorf("after close: %+v", st)
+	}
+	errs.Range(func(_, err any) bool {
+		if e, _ := err.(error); !errors.Is(e, ErrOverloaded) && !errors.Is(e, context.Canceled) &&
+			!errors.Is(e, context.DeadlineExceeded) && !errors.Is(e, ErrNestedAcquire) {
+			t.Errorf("unexpected error %v", err)
+		}
+
+		return true
+	})
+}
+
+func randomContext(t *testing.T, rng *rand.Rand) (context.Context, context.CancelFunc) {
+	t.Helper()
+	ctx, cancel := t.Context(), context.CancelFunc(func() {})
+	switch rng.IntN(4) {
+	case 0:
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(rng.IntN(2000))*time.Microsecond)
+	case 1:
+		ctx, cancel = context.WithCancel(ctx)
+		time.AfterFunc(time.Duration(rng.IntN(500))*time.Microsecond, cancel)
+	}
+	if rng.IntN(2) == 0 {
+		ctx = WithPriority(ctx, Priority(rng.IntN(5)-2))
+	}
+	if rng.IntN(3) == 0 {
+		ctx = WithTenant(ctx, tenants[rng.IntN(5)])
+	}
+	if rng.IntN(3) == 0 {
+		ctx = Scope(ctx)
+	}
+
+	return ctx, cancel
+}
+
+// TestOrderWithinAClassSurvivesEverything is the same on fake time, where the
+// order of arrival is known: whoever is admitted was not overtaken by a later one
+// of its class, whatever was cancelled, timed out or resized in between.
+func TestOrderWithinAClassSurvivesEverything(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		cfg := limiterConfig{limit: 3, queueTimeout: 50 * time.Millisecond, queue: 40}
+		synctest.Test(t, func(t *testing.T) {
+			l := testLimiter(t, cfg)
+			rng := rand.New(rand.NewPCG(seed, 2))
+			type grant struct {
+				p  Priority
+				at time.Duration // 0: not admitted
+			}
+			grants := make([]grant, 800)
+			var wg sync.WaitGroup
+			for i := range grants {
+				p := Priority(rng.IntN(5) - 2)
+				ctx, cancel := t.Context(), context.CancelFunc(func() {})
+				if rng.IntN(3) == 0 {
+					ctx, cancel = context.WithTimeout(ctx, time.Duration(rng.IntN(40))*time.Millisecond)
+				}
+				hold := time.Duration(rng.IntN(8_000)) * time.Microsecond
+				wg.Go(func() {
+					defer cancel()
+					s, err := l.acquire(ctx, request{class: p})
+					if err != nil {
+						return
+					}
+					grants[i] = grant{p, s.acquired}
+					sleep(hold)
+					l.release(s)
+				})
+				synctest.Wait()
+				l.check(t)
+				sleep(time.Duration(rng.IntN(2_000)) * time.Microsecond)
+				if rng.IntN(20) == 0 {
+					l.setLimit(1 + rng.IntN(6))
+				}
+			}
+			wg.Wait()
+			var last [priorities]time.Duration
+			for i, g := range grants {
+				if g.at == 0 {
+					continue
+				}
+				if g.at < last[g.p.index()] {
+					t.Fatalf("seed %d: caller %d (%s) overtook an earlier one", seed, i, g.p)
+				}
+				last[g.p.index()] = g.at
+			}
+		})
+	}
+}

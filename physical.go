@@ -1,0 +1,172 @@
+package lifeguard
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// physical is one connection to PostgreSQL. It has one owner at a time: the pool while
+// it is idle, the holder of its lease otherwise. Only the owner may touch it, except
+// for the fields that the pool's mutex guards.
+type physical struct {
+	conn   *stdlib.Conn
+	pg     *pgconn.PgConn
+	probe  *socketProbe // nil where the socket cannot be looked at
+	cancel *cancelWatch // nil unless lifeguard_cancel=keep
+
+	expires time.Duration // on the pool's clock
+
+	cancelled bool // a context ended during a statement: why the connection is dead
+
+	// prepared holds the statements of closed and open Stmts alike; swept remembers
+	// the generation of closed texts up to which it was cleared.
+	prepared map[string]driver.Stmt
+	swept    uint64
+
+	// guarded by pool.mu
+	prev, next *physical
+	place      place
+	idleSince  time.Duration // on the pool's clock
+}
+
+// place says which of the pool's lists a physical connection is in.
+type place uint8
+
+const (
+	placeNone   place = iota // leased, or being opened or closed
+	placeIdle                // ready for a lease
+	placeParked              // idle, but kept for the virtual connection that owns it (session mode)
+)
+
+// never is when a connection without a lifetime expires.
+const never = time.Duration(math.MaxInt64)
+
+// errLost reports a physical connection that died while it was idle.
+var errLost = errors.New("lifeguard: idle connection was lost")
+
+// freshFor is how long a connection counts as seen alive after its last use.
+const freshFor = 50 * time.Microsecond
+
+// dead reports whether the connection can serve nobody any more.
+func (ph *physical) dead() bool { return ph.pg.IsClosed() }
+
+// clean reports whether the next lease may have the connection as it is: open, not
+// inside a transaction that somebody began by hand, no result being read.
+func (ph *physical) clean() bool {
+	return !ph.pg.IsClosed() && ph.pg.TxStatus() == 'I' && !ph.pg.IsBusy()
+}
+
+// renew does what database/sql does between two checkouts of one connection, and
+// looks at the socket first: a connection that the server has ended meanwhile is
+// found here and not by a statement. It returns errLost for a connection that must
+// be replaced, and the context's error if that ended first.
+//
+// Within freshFor of its last use the look is saved: nothing can be gained on the
+// time that passes between the look and the statement anyway.
+func (ph *physical) renew(ctx context.Context, now, pingTimeout time.Duration) error {
+	seen := socketQuiet
+	if now-ph.idleSince > freshFor {
+		seen = ph.probe.look(ph.pg)
+	}
+	switch seen {
+	case socketQuiet:
+	case socketEnded:
+		return errLost
+	case socketReadable:
+		// A notification, a changed parameter, or the server's farewell: only reading
+		// it tells.
+		if err := ph.pg.Ping(ctx); err != nil {
+			return ph.lostUnlessDone(ctx)
+		}
+	}
+	if pingTimeout > 0 {
+		var stop context.CancelFunc
+		outer := ctx
+		ctx, stop = context.WithTimeout(ctx, pingTimeout)
+		defer stop()
+		err := ph.conn.ResetSession(ctx)
+		if errors.Is(err, driver.ErrBadConn) {
+			return ph.lostUnlessDone(outer)
+		}
+		return nil
+	}
+	// database/sql acts on ErrBadConn only and ignores every other error.
+	if err := ph.conn.ResetSession(ctx); errors.Is(err, driver.ErrBadConn) {
+		return ph.lostUnlessDone(ctx)
+	}
+	return nil
+}
+
+func (ph *physical) lostUnlessDone(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return errLost
+}
+
+// prepare makes sure that query is a prepared statement on this connection, and
+// returns it. The statement belongs to the connection; closing it is sweep's task.
+func (ph *physical) prepare(ctx context.Context, query string) (driver.Stmt, error) {
+	if st, ok := ph.prepared[query]; ok {
+		return st, nil
+	}
+	st, err := ph.conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if ph.prepared == nil {
+		ph.prepared = make(map[string]driver.Stmt)
+	}
+	ph.prepared[query] = st
+	return st, nil
+}
+
+// forget deallocates query's statement, so that the next prepare makes a new one.
+func (ph *physical) forget(query string) error {
+	st, ok := ph.prepared[query]
+	if !ok {
+		return nil
+	}
+	delete(ph.prepared, query)
+	return st.Close()
+}
+
+// sweep deallocates statements whose last Stmt was closed while another connection,
+// or none, was leased. An error means that the connection broke on the way.
+func (ph *physical) sweep(texts *openTexts) error {
+	generation := texts.closed.Load()
+	if ph.swept == generation {
+		return nil
+	}
+	ph.swept = generation
+	for query := range ph.prepared {
+		if texts.isOpen(query) {
+			continue
+		}
+		if err := ph.forget(query); err != nil && ph.dead() {
+			return errLost
+		}
+	}
+	return nil
+}
+
+// close ends the connection and returns when nothing of it is left on the server,
+// as far as that can be known: after a cancelled statement pgx cancels and drains in
+// the background, for 15 s at most.
+func (ph *physical) close() {
+	if ph.pg.IsClosed() {
+		<-ph.pg.CleanupDone()
+	}
+	// stdlib gives this five seconds. An inner pgxpool gets its connection back here.
+	_ = ph.conn.Close()
+}
+
+// pgxConn returns the connection as pgx knows it.
+func (ph *physical) pgxConn() *pgx.Conn { return ph.conn.Conn() }

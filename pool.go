@@ -1,0 +1,361 @@
+package lifeguard
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// pool keeps the physical connections. It queues nobody on purpose: whoever asks has
+// been admitted by the limiter, and the limiter admits no more than maxConns. Waiting
+// happens only while connections are being opened or closed.
+//
+//	          get: dial                    put: clean
+//	(nothing) ─────────► leased ◄───────────────────────► idle
+//	    ▲                  │  give up: dead, dirty, old     │ too old, too idle, lost
+//	    └──── closing ◄────┴────────────────────────────────┘
+//	          the place stays taken until the server side is gone
+//
+// Invariants:
+//  1. total = idle + parked + leased + opening + closing ≤ maxConns, at any time.
+//  2. A connection is in at most one list; one in none has exactly one owner.
+//  3. mu is never held while anything blocks.
+//
+// puddle/v2 was considered: it takes the most recently used resource only, while a
+// virtual connection wants the one it had last (SetMaxOpenConns(1) must go on meaning
+// one session), and its own queue would stand behind the limiter's.
+type pool struct {
+	cfg     *Config
+	connect func(context.Context) (driver.Conn, error)
+	keepsNo bool                 // the inner connector pools by itself: give everything back to it
+	now     func() time.Duration // the limiter's clock: monotonic, from its own epoch
+
+	ctx  context.Context // ends with the pool; bounds opening connections
+	stop context.CancelFunc
+
+	mu      sync.Mutex // guards all below; never held while blocking
+	total   int
+	opening int
+	idle    physicalList
+	parked  physicalList
+	waiting []chan struct{}
+	closed  bool
+	checker bool
+	work    sync.WaitGroup // background goroutines; added to under mu while open
+
+	opened atomic.Int64
+	ended  [endReasons]atomic.Int64
+}
+
+// endReason says why a physical connection was closed.
+type endReason uint8
+
+const (
+	endLost      endReason = iota // died while idle or in use
+	endCancelled                  // a cancelled statement killed it
+	endDirty                      // given back inside a transaction
+	endAge                        // pool_max_conn_lifetime
+	endIdle                       // pool_max_conn_idle_time
+	endClosed                     // the pool, or its virtual connection in session mode, was closed
+	endReasons
+)
+
+func (r endReason) String() string {
+	return [...]string{"lost", "cancelled", "dirty", "age", "idle", "closed"}[r]
+}
+
+func newPool(cfg *Config, connect func(context.Context) (driver.Conn, error), keepsNo bool, now func() time.Duration) *pool {
+	p := &pool{cfg: cfg, connect: connect, keepsNo: keepsNo, now: now}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	if cfg.MinConns > 0 || cfg.MinIdleConns > 0 {
+		p.mu.Lock()
+		p.startCheckerLocked()
+		p.mu.Unlock()
+	}
+	return p
+}
+
+// get leases a connection: the preferred one if it is idle, else the one used last,
+// else a new one. The result is checked to be alive. now is the time of admission.
+func (p *pool) get(ctx context.Context, prefer *physical, now time.Duration) (*physical, error) {
+	for {
+		ph, err := p.take(ctx, prefer)
+		if err != nil {
+			return nil, err
+		}
+		if ph == nil {
+			return p.dial(ctx)
+		}
+		err = ph.renew(ctx, now, p.cfg.PingTimeout)
+		if err == nil {
+			return ph, nil
+		}
+		p.end(ph, endLost, nil)
+		if !errors.Is(err, errLost) {
+			return nil, err
+		}
+	}
+}
+
+// take returns an idle connection, or nil with a place reserved for a new one.
+func (p *pool) take(ctx context.Context, prefer *physical) (*physical, error) {
+	p.mu.Lock()
+	for {
+		if p.closed {
+			p.mu.Unlock()
+			return nil, ErrClosed
+		}
+		if prefer != nil && prefer.place == placeIdle {
+			p.idle.remove(prefer)
+			p.mu.Unlock()
+			return prefer, nil
+		}
+		if ph := p.idle.popBack(); ph != nil {
+			p.mu.Unlock()
+			return ph, nil
+		}
+		if p.total < p.cfg.MaxConns {
+			p.total++
+			p.opening++
+			p.mu.Unlock()
+			return nil, nil
+		}
+		p.stealLocked()
+		if err := p.waitLocked(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// waitLocked waits until a connection or a place may have become free. It unlocks mu
+// and, unless it returns an error, locks it again.
+func (p *pool) waitLocked(ctx context.Context) error {
+	ready := make(chan struct{}, 1)
+	p.waiting = append(p.waiting, ready)
+	p.mu.Unlock()
+	select {
+	case <-ready:
+		p.mu.Lock()
+		return nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	for i, other := range p.waiting {
+		if other == ready {
+			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
+			p.mu.Unlock()
+			return ctx.Err()
+		}
+	}
+	p.wakeLocked() // the wake-up was ours already: pass it on
+	p.mu.Unlock()
+	return ctx.Err()
+}
+
+func (p *pool) wakeLocked() {
+	if len(p.waiting) == 0 {
+		return
+	}
+	first := p.waiting[0]
+	p.waiting = p.waiting[1:]
+	first <- struct{}{}
+}
+
+// dialLimit bounds opening a connection when neither the DSN nor the caller does;
+// stdlib's own Open has the same cap.
+const dialLimit = 60 * time.Second
+
+// dial opens a connection in the place that take has reserved. It goes on when the
+// caller leaves: the connection then waits for the next one. Ending it with the
+// caller's context would let short deadlines prevent every connection for ever.
+func (p *pool) dial(ctx context.Context) (*physical, error) {
+	type outcome struct {
+		ph  *physical
+		err error
+	}
+	done := make(chan outcome, 1)
+	var claimed atomic.Bool
+
+	started := p.background(func() {
+		ph, err := p.open(context.WithoutCancel(ctx))
+		if claimed.CompareAndSwap(false, true) {
+			done <- outcome{ph, err}
+			return
+		}
+		if err == nil {
+			p.put(ph)
+		}
+	})
+	if !started {
+		p.leave(1)
+		return nil, ErrClosed
+	}
+
+	select {
+	case o := <-done:
+		return o.ph, o.err
+	case <-ctx.Done():
+		if claimed.CompareAndSwap(false, true) {
+			return nil, ctx.Err()
+		}
+		if o := <-done; o.err == nil {
+			p.put(o.ph)
+		}
+		return nil, ctx.Err()
+	}
+}
+
+// open connects in a place that is reserved, and gives the place up if that fails.
+func (p *pool) open(ctx context.Context) (*physical, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialLimit)
+	defer cancel()
+	unlink := context.AfterFunc(p.ctx, cancel)
+	defer unlink()
+
+	conn, err := p.connect(ctx)
+	if err != nil {
+		p.leave(1)
+		if p.ctx.Err() != nil {
+			return nil, ErrClosed
+		}
+		return nil, err
+	}
+	inner, ok := conn.(*stdlib.Conn)
+	if !ok {
+		_ = conn.Close()
+		p.leave(1)
+		return nil, fmt.Errorf("lifeguard: the inner connector must be pgx/stdlib's; it made a %T", conn)
+	}
+	pg := inner.Conn().PgConn()
+	ph := &physical{conn: inner, pg: pg, probe: newSocketProbe(pg.Conn()), expires: never}
+	ph.cancel, _ = pg.CustomData()[cancelWatchKey].(*cancelWatch)
+	if p.cfg.MaxConnLifetime > 0 {
+		lifetime := p.cfg.MaxConnLifetime
+		if p.cfg.MaxConnLifetimeJitter > 0 {
+			lifetime += rand.N(p.cfg.MaxConnLifetimeJitter)
+		}
+		ph.expires = p.now() + lifetime
+	}
+	p.opened.Add(1)
+
+	p.mu.Lock()
+	p.opening--
+	p.startCheckerLocked()
+	p.mu.Unlock()
+	return ph, nil
+}
+
+// leave gives up a reserved place; opening says how many of those were for opening.
+func (p *pool) leave(opening int) {
+	p.mu.Lock()
+	p.total--
+	p.opening -= opening
+	p.wakeLocked()
+	p.mu.Unlock()
+}
+
+// putOrRefuse takes a connection back. It reports false, and leaves the connection
+// with the caller, if it must be ended instead.
+func (p *pool) putOrRefuse(ph *physical, now time.Duration) (endReason, bool) {
+	switch {
+	case ph.dead() && ph.cancelled:
+		return endCancelled, false
+	case ph.dead():
+		return endLost, false
+	case !ph.clean():
+		return endDirty, false
+	case now > ph.expires:
+		return endAge, false
+	}
+	p.mu.Lock()
+	if p.closed || p.keepsNo {
+		p.mu.Unlock()
+		return endClosed, false
+	}
+	ph.idleSince = now
+	p.idle.pushBack(ph, placeIdle)
+	p.wakeLocked()
+	p.mu.Unlock()
+	return 0, true
+}
+
+// put takes a connection back, or ends it in the background.
+func (p *pool) put(ph *physical) {
+	if reason, ok := p.putOrRefuse(ph, p.now()); !ok {
+		p.end(ph, reason, nil)
+	}
+}
+
+// end closes a connection in the background, then calls done. Its place stays taken
+// until the server side is gone.
+func (p *pool) end(ph *physical, reason endReason, done func()) {
+	p.ended[reason].Add(1)
+	finish := func() {
+		ph.close()
+		p.leave(0)
+		if done != nil {
+			done()
+		}
+	}
+	p.inBackground(finish)
+}
+
+// inBackground runs f in the background, or at once if the pool is closed: then
+// nobody waits for goroutines any more.
+func (p *pool) inBackground(f func()) {
+	if !p.background(f) {
+		f()
+	}
+}
+
+// background runs f unless the pool is closed; Close waits for it.
+func (p *pool) background(f func()) bool {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return false
+	}
+	p.work.Add(1)
+	p.mu.Unlock()
+	go func() {
+		defer p.work.Done()
+		f()
+	}()
+	return true
+}
+
+// close ends the idle connections and every goroutine, and returns when they are
+// gone. Leased connections end when their lease does, as database/sql has it: what
+// has been started may finish.
+func (p *pool) close() {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.closed = true
+	var ending []*physical
+	for ph := p.idle.popBack(); ph != nil; ph = p.idle.popBack() {
+		ending = append(ending, ph)
+	}
+	for _, ready := range p.waiting {
+		ready <- struct{}{}
+	}
+	p.waiting = nil
+	p.mu.Unlock()
+
+	p.stop()
+	var closing sync.WaitGroup
+	for _, ph := range ending {
+		closing.Go(func() { p.end(ph, endClosed, nil) })
+	}
+	closing.Wait()
+	p.work.Wait()
+}

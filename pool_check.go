@@ -1,0 +1,92 @@
+package lifeguard
+
+import (
+	"errors"
+	"time"
+)
+
+// startCheckerLocked starts the checker once there is something to check.
+func (p *pool) startCheckerLocked() {
+	if p.checker || p.closed {
+		return
+	}
+	p.checker = true
+	p.work.Add(1)
+	go func() {
+		defer p.work.Done()
+		p.check()
+	}()
+}
+
+// check closes what has become too old or too idle and keeps the minimums, every
+// pool_health_check_period until the pool is closed.
+func (p *pool) check() {
+	ticker := time.NewTicker(p.cfg.HealthCheckPeriod)
+	defer ticker.Stop()
+	for {
+		p.closeStale(p.now())
+		p.fill()
+		select {
+		case <-ticker.C:
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+// closeStale ends idle connections past their lifetime or idle time, and those that
+// the server has ended.
+func (p *pool) closeStale(now time.Duration) {
+	type stale struct {
+		ph     *physical
+		reason endReason
+	}
+	var found []stale
+	p.mu.Lock()
+	for ph := p.idle.front; ph != nil; {
+		next := ph.next
+		reason := endReasons
+		switch {
+		case ph.probe.look(ph.pg) == socketEnded: // does not block
+			reason = endLost
+		case now > ph.expires:
+			reason = endAge
+		case p.cfg.MaxConnIdleTime > 0 && now-ph.idleSince > p.cfg.MaxConnIdleTime && p.total-len(found) > p.cfg.MinConns:
+			reason = endIdle
+		}
+		if reason != endReasons {
+			p.idle.remove(ph)
+			found = append(found, stale{ph, reason})
+		}
+		ph = next
+	}
+	p.mu.Unlock()
+	for _, s := range found {
+		p.end(s.ph, s.reason, nil)
+	}
+}
+
+// fill opens connections, one after the other, until the minimums hold. A failure
+// ends the round: the next one is a period away.
+func (p *pool) fill() {
+	for {
+		p.mu.Lock()
+		short := p.total < p.cfg.MinConns || p.idle.size < p.cfg.MinIdleConns
+		if p.closed || !short || p.total >= p.cfg.MaxConns {
+			p.mu.Unlock()
+			return
+		}
+		p.total++
+		p.opening++
+		p.mu.Unlock()
+
+		ph, err := p.open(p.ctx)
+		if err != nil {
+			if !errors.Is(err, ErrClosed) {
+				p.cfg.Logger.Warn("lifeguard: could not open a connection in the background", "pool", p.cfg.Name, "error", err)
+			}
+			return
+		}
+		p.put(ph)
+	}
+}

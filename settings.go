@@ -1,0 +1,196 @@
+package lifeguard
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// setting describes one key of the DSN and its field in [Config].
+type setting struct {
+	key      string
+	initial  string   // the default, as it would be written in a DSN
+	shown    string   // the default as documented, where initial cannot say it
+	allowed  string   // for error messages
+	options  []string // of an enumeration
+	low      int64    // of a number, inclusive
+	high     int64    // of a number, inclusive; 0 means no bound
+	canBeOff bool     // 0 in the DSN, -1 in the field
+	doc      string
+	field    func(*Config) any // pointer to the field
+}
+
+// Setting documents one setting: its DSN key, environment variable, default and
+// meaning.
+type Setting struct {
+	Key     string
+	Env     string
+	Default string
+	Allowed string
+	Doc     string
+}
+
+// Settings lists every setting in the order of the documentation.
+func Settings() []Setting {
+	list := make([]Setting, len(settings))
+	for i := range settings {
+		s := &settings[i]
+		list[i] = Setting{Key: s.key, Env: s.env(), Default: cmp.Or(s.shown, s.initial), Allowed: s.allowed, Doc: s.doc}
+	}
+	return list
+}
+
+// env is the environment variable of s: LIFEGUARD_LIMIT, LIFEGUARD_POOL_MAX_CONNS.
+func (s *setting) env() string {
+	return "LIFEGUARD_" + strings.ToUpper(strings.TrimPrefix(s.key, "lifeguard_"))
+}
+
+// takeSettings moves Lifeguard's keys out of params, which pgx would send to the
+// server, into cfg.
+func takeSettings(cfg *Config, params map[string]string) error {
+	for _, key := range slices.Sorted(maps.Keys(params)) {
+		if !strings.HasPrefix(key, "lifeguard_") && !strings.HasPrefix(key, "pool_") {
+			continue
+		}
+		i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
+		if i < 0 {
+			return fmt.Errorf("lifeguard: unknown setting %q; known are %s", key, knownKeys())
+		}
+		if err := settings[i].set(cfg, key, params[key]); err != nil {
+			return err
+		}
+		delete(params, key)
+	}
+	return nil
+}
+
+// readEnvironment lets set, non-empty variables override cfg.
+func readEnvironment(cfg *Config, getenv func(string) string) error {
+	for i := range settings {
+		s := &settings[i]
+		if text := getenv(s.env()); text != "" {
+			if err := s.set(cfg, s.env(), text); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func knownKeys() string {
+	keys := make([]string, len(settings))
+	for i := range settings {
+		keys[i] = settings[i].key
+	}
+	return strings.Join(keys, ", ")
+}
+
+// set parses text into the field of s; source is the key or variable that it came from.
+func (s *setting) set(cfg *Config, source, text string) error {
+	switch field := s.field(cfg).(type) {
+	case *int:
+		n, err := strconv.Atoi(text)
+		if err != nil || !s.inRange(int64(n)) {
+			return s.invalid(source, text)
+		}
+		*field = n
+		if n == 0 && s.canBeOff {
+			*field = -1
+		}
+	case *time.Duration:
+		d, err := time.ParseDuration(text)
+		if err != nil || !s.inRange(int64(d)) {
+			return s.invalid(source, text)
+		}
+		*field = d
+		if d == 0 && s.canBeOff {
+			*field = -1
+		}
+	case *float64:
+		f, err := strconv.ParseFloat(text, 64)
+		if err != nil || !(f >= 0 && f <= 1) {
+			return s.invalid(source, text)
+		}
+		*field = f
+		if f == 0 && s.canBeOff {
+			*field = -1
+		}
+	case *string:
+		if s.options != nil && !slices.Contains(s.options, text) {
+			return s.invalid(source, text)
+		}
+		*field = text
+	default:
+		panic(fmt.Sprintf("lifeguard: setting %s has a field of type %T", s.key, field))
+	}
+	return nil
+}
+
+func (s *setting) inRange(n int64) bool {
+	return n >= s.low && (s.high == 0 || n <= s.high)
+}
+
+func (s *setting) invalid(source, text string) error {
+	return fmt.Errorf("lifeguard: %s must be %s, not %q", source, s.allowed, text)
+}
+
+// fillDefault sets the field of s to its default if it is zero.
+func (s *setting) fillDefault(cfg *Config) {
+	zero := false
+	switch field := s.field(cfg).(type) {
+	case *int:
+		zero = *field == 0
+	case *time.Duration:
+		zero = *field == 0
+	case *float64:
+		zero = *field == 0
+	case *string:
+		zero = *field == ""
+	}
+	if !zero || s.initial == "" {
+		return
+	}
+	if err := s.set(cfg, s.key, s.initial); err != nil {
+		panic(err) // the table contradicts itself
+	}
+}
+
+// validate checks the fields of a Config that came from code. Zero is the default
+// and -1 is off, where a setting can be off.
+func (c *Config) validate() error {
+	for i := range settings {
+		s := &settings[i]
+		valid, shown := true, ""
+		switch field := s.field(c).(type) {
+		case *int:
+			valid = *field == 0 || *field == -1 && s.canBeOff || s.inRange(int64(*field))
+			shown = strconv.Itoa(*field)
+		case *time.Duration:
+			valid = *field == 0 || *field == -1 && s.canBeOff || s.inRange(int64(*field))
+			shown = field.String()
+		case *float64:
+			valid = *field >= 0 && *field <= 1 || *field == -1 && s.canBeOff
+			shown = strconv.FormatFloat(*field, 'g', -1, 64)
+		case *string:
+			valid = *field == "" || s.options == nil || slices.Contains(s.options, *field)
+			shown = *field
+		}
+		if !valid {
+			return s.invalid(s.key, shown)
+		}
+	}
+	if c.ConnConfig != nil && c.ConnConfig.DialFunc == nil {
+		return fmt.Errorf("lifeguard: Config.ConnConfig must come from pgx.ParseConfig or lifeguard.ParseConfig")
+	}
+	if low, high := max(c.MinConns, c.MinIdleConns), c.MaxConns; high > 0 && low > high {
+		return fmt.Errorf("lifeguard: pool_min_conns and pool_min_idle_conns must not exceed pool_max_conns (%d), not %d", high, low)
+	}
+	if c.MaxConns > 0 && c.Limit > c.MaxConns {
+		return fmt.Errorf("lifeguard: lifeguard_limit must not exceed pool_max_conns (%d), not %d", c.MaxConns, c.Limit)
+	}
+	return nil
+}
