@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Mode says how long a virtual connection keeps a physical one.
@@ -64,6 +65,10 @@ type Config struct {
 	// Logger receives what an operator should read: leaks, lost connections. Default
 	// slog.Default().
 	Logger *slog.Logger
+	// Registerer is where the pool's metrics are registered, labelled with Name, until
+	// the Connector is closed. Default prometheus.DefaultRegisterer. A pool whose name
+	// is taken there gets a suffix: shop-2.
+	Registerer prometheus.Registerer
 
 	Name string // lifeguard_name
 
@@ -249,6 +254,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Registerer == nil {
+		c.Registerer = prometheus.DefaultRegisterer
 	}
 	if c.ConnConfig != nil {
 		c.ConnConfig = c.ConnConfig.Copy()

@@ -82,37 +82,35 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
 	st := c.core.known.Analyze(query)
 	if err := c.lease(ctx, st, false); err != nil {
-		return nil, err
+		return nil, c.turnedAway(st, err)
 	}
-	c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
+	sent := c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
 	rows, err := c.sendQuery(ctx, query, args, prepared)
 	if c.stalePlan(err) {
 		c.forgetPlan(query)
 		rows, err = c.sendQuery(ctx, query, args, prepared)
 	}
 	if err != nil {
-		c.rest()
-		return nil, c.failed(ctx, err)
+		return nil, c.executed(ctx, st, sent, err)
 	}
-	c.slot.setState(SlotRowsOpen)
-	return &Rows{pgxRows: rows.(*stdlib.Rows), conn: c, ctx: ctx}, nil
+	took := c.slot.setState(SlotRowsOpen) - sent
+	return &Rows{pgxRows: rows.(*stdlib.Rows), conn: c, ctx: ctx, st: st, took: took}, nil
 }
 
 // exec is the one path of everything that returns no rows.
 func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
 	st := c.core.known.Analyze(query)
 	if err := c.lease(ctx, st, false); err != nil {
-		return nil, err
+		return nil, c.turnedAway(st, err)
 	}
-	c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
+	sent := c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
 	result, err := c.sendExec(ctx, query, args, prepared)
 	if c.stalePlan(err) {
 		c.forgetPlan(query)
 		result, err = c.sendExec(ctx, query, args, prepared)
 	}
-	c.rest()
-	if err != nil {
-		return nil, c.failed(ctx, err)
+	if err = c.executed(ctx, st, sent, err); err != nil {
+		return nil, err
 	}
 	return result, nil
 }
@@ -140,13 +138,12 @@ func (c *Conn) sendExec(ctx context.Context, query string, args []driver.NamedVa
 // BeginTx implements driver.ConnBeginTx.
 func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if err := c.lease(ctx, begin, true); err != nil {
-		return nil, err
+		return nil, c.turnedAway(begin, err)
 	}
-	c.slot.begin(SlotExecuting, begin.Summary, begin.Fingerprint)
+	sent := c.slot.begin(SlotExecuting, begin.Summary, begin.Fingerprint)
 	tx, err := c.ph.conn.BeginTx(ctx, opts)
-	c.rest()
-	if err != nil {
-		return nil, c.failed(ctx, err)
+	if err = c.executed(ctx, begin, sent, err); err != nil {
+		return nil, err
 	}
 	return &Tx{conn: c, ctx: ctx, tx: tx}, nil
 }
@@ -276,13 +273,29 @@ func badConnIfLost(err error) error {
 	return err
 }
 
-// rest notes that the server has nothing to do for the lease.
-func (c *Conn) rest() {
+// rest notes that the server has nothing to do for the lease, and returns when.
+func (c *Conn) rest() time.Duration {
 	if c.ph.pg.TxStatus() == 'I' {
-		c.slot.setState(SlotIdleInConn)
-		return
+		return c.slot.setState(SlotIdleInConn)
 	}
-	c.slot.setState(SlotIdleInTx)
+	return c.slot.setState(SlotIdleInTx)
+}
+
+// executed ends an operation that was sent to the server: the slot rests, the metrics
+// know, and the error is as the application should see it.
+func (c *Conn) executed(ctx context.Context, st *sqltext.Statement, sent time.Duration, err error) error {
+	took := c.rest() - sent
+	if err != nil {
+		err = c.failed(ctx, err)
+	}
+	c.core.metrics.executed(st.Kind.Op(), took, err)
+	return err
+}
+
+// turnedAway ends an operation that got no lease.
+func (c *Conn) turnedAway(st *sqltext.Statement, err error) error {
+	c.core.metrics.turnedAway(st.Kind.Op(), err)
+	return err
 }
 
 // failed turns the error of an operation into what the application should see. All

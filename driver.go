@@ -85,6 +85,7 @@ type core struct {
 	limiter *limiter
 	texts   openTexts      // of prepared statements
 	known   *sqltext.Cache // what each SQL text is
+	metrics *metrics
 }
 
 // Open opens a database like sql.Open("lifeguard", dsn), but reports a bad DSN at
@@ -157,9 +158,19 @@ func newCore(inner driver.Connector, cfg Config) (*core, error) {
 		return nil, err
 	}
 	co := &core{cfg: cfg, known: sqltext.NewCache(sqltext.CacheConfig{})}
-	co.limiter = newLimiter(cfg.limiterConfig(co.logStall))
+	co.limiter = newLimiter(cfg.limiterConfig(co.logStall, co.countWait))
 	co.pool = newPool(&co.cfg, inner.Connect, isPoolConnector(inner), co.limiter.now)
+	if co.metrics, err = registerMetrics(cfg.Registerer, cfg.Name, co.stats); err != nil {
+		cfg.Logger.Warn("lifeguard: the pool's metrics could not be registered", "pool", cfg.Name, "error", err)
+	}
 	return co, nil
+}
+
+// close ends everything that the core has started.
+func (co *core) close() {
+	co.limiter.close()
+	co.pool.close()
+	co.cfg.Registerer.Unregister(co.metrics)
 }
 
 // newInner makes the connector that opens physical connections.
@@ -271,8 +282,7 @@ func (c *Connector) Close() error {
 	c.shut = true
 	c.mu.Unlock()
 	if co != nil {
-		co.limiter.close()
-		co.pool.close()
+		co.close()
 	}
 	return nil
 }

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// The names and shapes are those of benchmarks/limiter_test.go, which has the
-// rivals; `make bench-limiter` runs both and benchstat puts them side by side.
+// Those with a sub-benchmark "lifeguard" have the names and shapes of
+// benchmarks/limiter_test.go, which has the rivals; `make bench-limiter` runs both
+// in turns, and benchstat puts them side by side.
 
 func benchLimiter(b *testing.B, cfg limiterConfig) *limiter {
 	b.Helper()
@@ -29,44 +30,48 @@ func benchContext(b *testing.B) context.Context {
 }
 
 func BenchmarkLimiterUncontended(b *testing.B) {
-	ctx := benchContext(b)
-	l := benchLimiter(b, limiterConfig{limit: 8, queueTimeout: time.Minute})
-	r := request{fingerprint: 1}
-
-	b.ReportAllocs()
-	for b.Loop() {
-		s, err := l.acquire(ctx, r)
-		if err != nil {
-			b.Fatal(err)
-		}
-		l.release(s)
-	}
-}
-
-func BenchmarkLimiterUncontendedParallel(b *testing.B) {
-	ctx := benchContext(b)
-	l := benchLimiter(b, limiterConfig{limit: 8, queueTimeout: time.Minute})
-
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
+	b.Run("lifeguard", func(b *testing.B) {
+		ctx := benchContext(b)
+		l := benchLimiter(b, limiterConfig{limit: 8, queueTimeout: time.Minute})
 		r := request{fingerprint: 1}
-		for pb.Next() {
+
+		b.ReportAllocs()
+		for b.Loop() {
 			s, err := l.acquire(ctx, r)
 			if err != nil {
-				b.Error(err)
-
-				return
+				b.Fatal(err)
 			}
 			l.release(s)
 		}
 	})
 }
 
-// BenchmarkLimiterContended has 64 goroutines fight for 8 slots, all with one
-// fingerprint, or with one each.
+func BenchmarkLimiterUncontendedParallel(b *testing.B) {
+	b.Run("lifeguard", func(b *testing.B) {
+		ctx := benchContext(b)
+		l := benchLimiter(b, limiterConfig{limit: 8, queueTimeout: time.Minute})
+
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			r := request{fingerprint: 1}
+			for pb.Next() {
+				s, err := l.acquire(ctx, r)
+				if err != nil {
+					b.Error(err)
+
+					return
+				}
+				l.release(s)
+			}
+		})
+	})
+}
+
+// BenchmarkLimiterContended has 64 goroutines fight for 8 slots, with one
+// fingerprint each, or all with the same.
 func BenchmarkLimiterContended(b *testing.B) {
-	for _, prints := range []int{1, 64} {
-		b.Run(fmt.Sprintf("fingerprints=%d", prints), func(b *testing.B) {
+	for name, prints := range map[string]int{"lifeguard": 64, "lifeguard-one-fingerprint": 1} {
+		b.Run(name, func(b *testing.B) {
 			ctx := benchContext(b)
 			l := benchLimiter(b, limiterConfig{limit: 8, queueTimeout: time.Minute})
 			b.ReportAllocs()
@@ -79,6 +84,30 @@ func BenchmarkLimiterContended(b *testing.B) {
 				}
 				l.release(s)
 			})
+		})
+	}
+}
+
+// BenchmarkLimiterStanding acquires in a queue with others standing before it, and
+// gives up, as callers with a deadline do.
+func BenchmarkLimiterStanding(b *testing.B) {
+	for _, waiters := range []int{10, 10_000} {
+		b.Run(fmt.Sprintf("waiters=%d/lifeguard", waiters), func(b *testing.B) {
+			ctx := b.Context()
+			l := benchLimiter(b, limiterConfig{limit: 8, queue: 1 << 20, queueTimeout: time.Hour})
+			for range 8 {
+				if _, err := l.acquire(ctx, request{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			standing(b, l, waiters, func(int) request { return request{} })
+
+			b.ReportAllocs()
+			for b.Loop() {
+				mine, done := context.WithTimeout(ctx, time.Microsecond)
+				_, _ = l.acquire(mine, request{})
+				done()
+			}
 		})
 	}
 }

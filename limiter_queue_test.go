@@ -2,9 +2,7 @@ package lifeguard
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -156,97 +154,6 @@ func TestAClassAloneUsesEverything(t *testing.T) {
 			t.Errorf("held %v of 4s", got[Bulk])
 		}
 	})
-}
-
-// tally counts what callers of an open-loop load got.
-type tally struct{ offered, inTime, refused, late, expired, killed int } // late: refused after waiting
-
-// offer sends Poisson arrivals of one class at rate per second for d; each has a
-// deadline, holds a slot for hold(), and is killed if the deadline passes then.
-func offer(t *testing.T, l *limiter, p Priority, rate float64, d, deadline time.Duration, hold func() time.Duration) *tally {
-	t.Helper()
-	var (
-		mu   sync.Mutex
-		wg   sync.WaitGroup
-		got  tally
-		rng  = rand.New(rand.NewPCG(1, uint64(p)+100))
-		ends = time.Now().Add(d)
-	)
-	for time.Now().Before(ends) {
-		sleep(time.Duration(rng.ExpFloat64() / rate * float64(time.Second)))
-		got.offered++
-		h := hold()
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(t.Context(), deadline)
-			defer cancel()
-			began := time.Now()
-			s, err := l.acquire(ctx, request{class: p, fingerprint: 1})
-			if err == nil {
-				select {
-				case <-time.After(h):
-				case <-ctx.Done():
-					err = errKilled
-				}
-				l.release(s)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				got.inTime++
-			case errors.Is(err, errKilled):
-				got.killed++
-			case errors.Is(err, ErrOverloaded) && time.Since(began) > 0:
-				got.late++
-			case errors.Is(err, ErrOverloaded):
-				got.refused++
-			default:
-				got.expired++
-			}
-		})
-	}
-	wg.Wait()
-
-	return &got
-}
-
-var errKilled = errors.New("expired while it ran")
-
-// Five times the capacity is offered; Critical's own part of it fits.
-func TestCriticalDoesNotNoticeTheOverloadOfOthers(t *testing.T) {
-	t.Parallel()
-	for _, queue := range []int{0, 16} {
-		t.Run(fmt.Sprintf("queue=%d", queue), func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				l := testLimiter(t, limiterConfig{limit: 4, queue: queue})
-				const capacity = 1000.0 // 4 slots, 4 ms
-				rng := rand.New(rand.NewPCG(3, 4))
-				hold := func() time.Duration { return time.Duration(float64(4*time.Millisecond) * rng.ExpFloat64()) }
-				fixed := func() time.Duration { return 4 * time.Millisecond }
-				var critical, normal *tally
-				var wg sync.WaitGroup
-				wg.Go(func() {
-					critical = offer(t, l, Critical, 0.9*capacity, 5*time.Second, 250*time.Millisecond, fixed)
-				})
-				wg.Go(func() {
-					normal = offer(t, l, Normal, 4.1*capacity, 5*time.Second, 250*time.Millisecond, hold)
-				})
-				wg.Wait()
-				t.Logf("critical %+v, normal %+v", *critical, *normal)
-				if critical.inTime*100 < critical.offered*99 {
-					t.Errorf("critical: %+v", *critical)
-				}
-				if normal.inTime == 0 {
-					t.Error("normal starved")
-				}
-				// What cannot be served is told so at once.
-				if normal.expired > normal.offered/20 {
-					t.Errorf("normal: %d of %d expired in the queue", normal.expired, normal.offered)
-				}
-			})
-		})
-	}
 }
 
 func TestTenantsTakeTurns(t *testing.T) {
@@ -426,101 +333,6 @@ func TestTransactionsLeaveSlotsForStatements(t *testing.T) {
 		}
 		for _, s := range append(held[1:], t1.s, t2.s, s1.s) {
 			l.release(s)
-		}
-	})
-}
-
-func TestANestedAcquisitionGoesToTheFront(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := testLimiter(t, limiterConfig{limit: 2, txShare: 0.5})
-		scoped := requestFrom(Scope(t.Context()))
-		scoped.tx = true
-		outer := take(t, l, scoped)
-		other := take(t, l, request{})
-		critical := ask(t.Context(), l, request{class: Critical})
-		nested := ask(t.Context(), l, scoped)
-		l.release(other)
-		synctest.Wait()
-		if nested.s == nil || critical.done {
-			t.Fatal("the nested one is next, past its class and the transactions' share")
-		}
-		l.release(nested.s)
-		l.release(outer)
-		synctest.Wait()
-		l.release(critical.s)
-		again := take(t, l, scoped) // holds none any more
-		l.release(again)
-	})
-}
-
-func TestStrictScopesRefuseTheSecondSlot(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := testLimiter(t, limiterConfig{limit: 5, nestedStrict: true})
-		scoped, stranger := requestFrom(Scope(t.Context())), requestFrom(Scope(t.Context()))
-		s := take(t, l, scoped)
-		if _, err := l.acquire(t.Context(), scoped); !errors.Is(err, ErrNestedAcquire) || errors.Is(err, ErrOverloaded) {
-			t.Errorf("nested: %v", err)
-		}
-		l.release(take(t, l, stranger))
-		other := newLimiter(limiterConfig{limit: 1, nestedStrict: true})
-		other.release(take(t, other, scoped)) // another database
-		other.close()
-		l.release(s)
-		l.release(take(t, l, scoped))
-		if st := l.stats(); st.Nested != 1 {
-			t.Errorf("counted %d", st.Nested)
-		}
-	})
-}
-
-// Two requests hold a transaction each and ask for a second slot: the one that
-// closes the circle is told, the other goes on.
-func TestADeadlockOfScopesIsBrokenAtOnce(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := testLimiter(t, limiterConfig{limit: 2, queueTimeout: 30 * time.Second})
-		began := time.Now()
-		ra, rb := requestFrom(Scope(t.Context())), requestFrom(Scope(t.Context()))
-		a, b := take(t, l, ra), take(t, l, rb)
-		a.setState(SlotIdleInTx)
-		b.setState(SlotRowsOpen)
-		na := ask(t.Context(), l, ra)
-		if na.done {
-			t.Fatalf("b may release at any time: no deadlock, and a got %v", na.err)
-		}
-		nb := ask(t.Context(), l, rb)
-		if !errors.Is(nb.err, ErrNestedAcquire) {
-			t.Fatalf("b's second: %+v", nb)
-		}
-		l.release(b)
-		synctest.Wait()
-		l.release(na.s)
-		l.release(a)
-		if d := time.Since(began); d != 0 {
-			t.Errorf("took %v", d)
-		}
-	})
-}
-
-// A request that runs statements in parallel waits for a second slot while its
-// first is at work: that one will be released.
-func TestParallelStatementsOfAScopeAreNoDeadlock(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := testLimiter(t, limiterConfig{limit: 1})
-		r := requestFrom(Scope(t.Context()))
-		first := take(t, l, r)
-		first.setState(SlotExecuting)
-		second, third := ask(t.Context(), l, r), ask(t.Context(), l, r)
-		if second.done || third.done {
-			t.Fatalf("refused: %v, %v", second.err, third.err)
-		}
-		l.release(first)
-		drain(l)
-		if second.s == nil || third.s == nil {
-			t.Error("not admitted in the end")
 		}
 	})
 }

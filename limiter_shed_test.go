@@ -3,7 +3,6 @@ package lifeguard
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -438,47 +437,4 @@ func TestAStallIsReportedOncePerEpisode(t *testing.T) {
 		l.release(w.s)
 		l.release(b)
 	})
-}
-
-// Ten times the capacity, with the deadlines of an ordinary service.
-func TestGoodputStaysUnderOverload(t *testing.T) {
-	t.Parallel()
-	rng := rand.New(rand.NewPCG(5, 6))
-	const ms = time.Millisecond
-	mixes := map[string]func() time.Duration{
-		"4ms": func() time.Duration { return 4 * ms },
-		"90% 1ms, 10% 50ms": func() time.Duration {
-			if rng.IntN(10) == 0 {
-				return 50 * ms
-			}
-
-			return ms
-		},
-	}
-	capacity := map[string]float64{"4ms": 1000, "90% 1ms, 10% 50ms": 4 / 0.0059}
-	for name, hold := range mixes {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for _, times := range []float64{0.5, 2, 10} {
-				for _, queue := range []int{0, 16} {
-					synctest.Test(t, func(t *testing.T) {
-						l := testLimiter(t, limiterConfig{limit: 4, queue: queue, queueTimeout: 30 * time.Second})
-						const d = 5 * time.Second
-						got := offer(t, l, Normal, times*capacity[name], d, 250*ms, hold)
-						t.Logf("%4.1f×, queue %3d: %+v", times, queue, *got)
-						possible := min(float64(got.offered), capacity[name]*d.Seconds())
-						if float64(got.inTime) < 0.95*possible {
-							t.Errorf("%.1f×, queue %d: %+v, %.0f possible", times, queue, *got, possible)
-						}
-						if got.late+got.expired > got.offered/20 {
-							t.Errorf("%d waited in vain", got.late+got.expired)
-						}
-						if got.killed > got.offered/1000 {
-							t.Errorf("%d connections killed", got.killed)
-						}
-					})
-				}
-			}
-		})
-	}
 }

@@ -82,21 +82,26 @@ type slot struct {
 }
 
 // setState notes what the owner does from now on.
-func (s *slot) setState(state SlotState) {
+// It returns the time of that.
+func (s *slot) setState(state SlotState) time.Duration {
 	now := s.l.now()
 	s.mu.Lock()
 	s.enter(state, now)
 	s.mu.Unlock()
+
+	return now
 }
 
 // begin notes a statement: sql is for display and may be a summary. The state is
 // SlotExecuting, or SlotConnecting while its connection is still being opened.
-func (s *slot) begin(state SlotState, sql string, fingerprint uint64) {
+func (s *slot) begin(state SlotState, sql string, fingerprint uint64) time.Duration {
 	now := s.l.now()
 	s.mu.Lock()
 	s.enter(state, now)
 	s.sql, s.fingerprint = sql, fingerprint
 	s.mu.Unlock()
+
+	return now
 }
 
 func (s *slot) enter(state SlotState, now time.Duration) {

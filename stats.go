@@ -35,6 +35,10 @@ func (c *Connector) Stats() Stats {
 	if err != nil {
 		return Stats{}
 	}
+	return co.stats()
+}
+
+func (co *core) stats() Stats {
 	return Stats{Name: co.cfg.Name, Pool: co.pool.stats(), Limiter: co.limiter.stats()}
 }
 
@@ -95,7 +99,7 @@ func (p *pool) stats() PoolStats {
 
 // limiterConfig resolves the conventions of Config (zero has become the default, -1
 // is off) into the limiter's own.
-func (c *Config) limiterConfig(onStall func(stall)) limiterConfig {
+func (c *Config) limiterConfig(onStall func(stall), onWait func(Priority, time.Duration, waitResult)) limiterConfig {
 	return limiterConfig{
 		limit:        c.Limit,
 		maxLimit:     c.MaxConns,
@@ -105,6 +109,7 @@ func (c *Config) limiterConfig(onStall func(stall)) limiterConfig {
 		txShare:      max(c.TxShare, 0),
 		nestedStrict: c.Nested == NestedRefuse,
 		onStall:      onStall,
+		onWait:       onWait,
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
 
 // Stmt is a prepared statement: a text, known to be prepared on any connection that
@@ -108,13 +110,8 @@ func (t *Tx) Commit() error {
 	if t.conn.ph == nil {
 		return driver.ErrBadConn
 	}
-	t.conn.slot.begin(SlotExecuting, commit.Summary, commit.Fingerprint)
-	err := t.tx.Commit()
-	t.conn.rest()
-	if err != nil {
-		return t.conn.failed(t.ctx, err)
-	}
-	return nil
+	sent := t.conn.slot.begin(SlotExecuting, commit.Summary, commit.Fingerprint)
+	return t.conn.executed(t.ctx, commit, sent, t.tx.Commit())
 }
 
 // rollbackLimit bounds the ROLLBACK of a transaction whose context has ended.
@@ -124,12 +121,15 @@ const rollbackLimit = 5 * time.Second
 // calls it too; pgx would send ROLLBACK with that context, which fails and costs the
 // connection. If the connection is healthy, it is saved.
 func (t *Tx) Rollback() error {
-	c := t.conn
-	if c.ph == nil {
+	if t.conn.ph == nil {
 		return driver.ErrBadConn
 	}
-	c.slot.begin(SlotExecuting, rollback.Summary, rollback.Fingerprint)
-	defer c.rest()
+	sent := t.conn.slot.begin(SlotExecuting, rollback.Summary, rollback.Fingerprint)
+	return t.conn.executed(t.ctx, rollback, sent, t.rollback())
+}
+
+func (t *Tx) rollback() error {
+	c := t.conn
 	if t.ctx.Err() == nil || c.ph.dead() {
 		return t.tx.Rollback()
 	}
@@ -153,6 +153,9 @@ type Rows struct {
 	*pgxRows
 	conn   *Conn
 	ctx    context.Context // of the query, to tell a cancellation from other errors
+	st     *sqltext.Statement
+	took   time.Duration // from sending to the first row
+	err    error         // the first, for the metrics
 	closed bool
 }
 
@@ -177,6 +180,7 @@ func (r *Rows) Close() error {
 		if r.conn.ph != nil {
 			r.conn.rest()
 		}
+		r.conn.core.metrics.executed(r.st.Kind.Op(), r.took, r.err)
 	}
 	return err
 }
@@ -185,5 +189,9 @@ func (r *Rows) failed(err error) error {
 	if err == nil || err == io.EOF || r.closed || r.conn.ph == nil {
 		return err
 	}
-	return r.conn.failed(r.ctx, err)
+	err = r.conn.failed(r.ctx, err)
+	if r.err == nil {
+		r.err = err
+	}
+	return err
 }

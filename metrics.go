@@ -1,0 +1,219 @@
+package lifeguard
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lifeguard-go/lifeguard/internal/sqltext"
+)
+
+// queryOutcome is how an operation ended, as the metrics label it.
+type queryOutcome uint8
+
+const (
+	outcomeOK queryOutcome = iota
+	outcomeError
+	outcomeRejected // by the limiter
+	outcomeTimeout  // the caller's deadline
+	outcomeCanceled // the caller's cancellation
+	outcomes
+)
+
+func (o queryOutcome) String() string {
+	return [...]string{"ok", "error", "rejected", "timeout", "canceled"}[o]
+}
+
+func outcomeOf(err error) queryOutcome {
+	switch {
+	case err == nil:
+		return outcomeOK
+	case errors.Is(err, ErrOverloaded), errors.Is(err, ErrNestedAcquire):
+		return outcomeRejected
+	case errors.Is(err, context.DeadlineExceeded):
+		return outcomeTimeout
+	case errors.Is(err, context.Canceled):
+		return outcomeCanceled
+	}
+	return outcomeError
+}
+
+// durationBuckets run from 0.5 ms to 10 s, with an edge at the 100 ms that the alert
+// on p99 asks about.
+//
+//nolint:gochecknoglobals // a constant
+var durationBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+// waitBuckets have finer steps below, where most waits are.
+//
+//nolint:gochecknoglobals // a constant
+var waitBuckets = []float64{.0001, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+
+// metrics is one pool's Prometheus collector. What happens on a query's path is
+// counted in children that were looked up once; everything else is read from Stats
+// when somebody collects.
+type metrics struct {
+	stats func() Stats
+
+	queries   *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	waits     *prometheus.HistogramVec
+
+	queryBy    [sqltext.Ops][outcomes]prometheus.Counter
+	durationBy [sqltext.Ops]prometheus.Observer
+	waitBy     [priorities]prometheus.Observer
+
+	queueDepth, queueMax, limit, holdMean  *prometheus.Desc
+	slots, slotSeconds, refusals, admitted *prometheus.Desc
+	conns, connsMax, opened, closed        *prometheus.Desc
+}
+
+var _ prometheus.Collector = (*metrics)(nil)
+
+// newMetrics makes the collector of a pool of that name.
+func newMetrics(pool string, stats func() Stats) *metrics {
+	labels := prometheus.Labels{"pool": pool}
+	desc := func(name, help string, variable ...string) *prometheus.Desc {
+		return prometheus.NewDesc("lifeguard_"+name, help, variable, labels)
+	}
+	m := &metrics{
+		stats: stats,
+		queries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lifeguard_queries_total", ConstLabels: labels,
+			Help: "Statements, by operation, by what answered, and by how they ended.",
+		}, []string{"op", "source", "outcome"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "lifeguard_query_duration_seconds", ConstLabels: labels, Buckets: durationBuckets,
+			Help: "Time from sending a statement to its first row or its result, by operation and by what answered.",
+		}, []string{"op", "source"}),
+		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "lifeguard_coroutine_wait_seconds", ConstLabels: labels, Buckets: waitBuckets,
+			Help: "Time that a goroutine waited for admission, by priority; 0 if it did not have to.",
+		}, []string{"priority"}),
+
+		queueDepth:  desc("pool_queue_depth", "Goroutines that wait for admission now."),
+		queueMax:    desc("pool_queue_max", "Goroutines that may wait; the next one is refused."),
+		limit:       desc("limit", "Statements, transactions and pinned connections that may be in flight."),
+		slots:       desc("slots", "Slots in use, by what their holders are doing.", "state"),
+		slotSeconds: desc("slot_seconds_total", "Time that slots have spent in each state.", "state"),
+		holdMean:    desc("slot_hold_mean_seconds", "Running mean of how long a slot is held, on which predicted waits rest."),
+		refusals:    desc("refusals_total", "Callers that were refused admission, by reason.", "reason"),
+		admitted:    desc("admissions_total", "Callers that were admitted, by priority.", "priority"),
+		conns:       desc("pool_connections", "Physical connections, by state.", "state"),
+		connsMax:    desc("pool_max_connections", "Physical connections at most."),
+		opened:      desc("pool_connections_opened_total", "Physical connections opened."),
+		closed:      desc("pool_connections_closed_total", "Physical connections closed, by reason.", "reason"),
+	}
+	for op := range sqltext.Ops {
+		label := sqltext.Op(op).String()
+		m.durationBy[op] = m.durations.WithLabelValues(label, "db")
+		for o := range outcomes {
+			m.queryBy[op][o] = m.queries.WithLabelValues(label, "db", o.String())
+		}
+	}
+	for i := range m.waitBy {
+		m.waitBy[i] = m.waits.WithLabelValues((Critical - Priority(i)).String())
+	}
+	return m
+}
+
+// executed counts a statement that was sent to the server. ErrBadConn says that it
+// was not after all; database/sql tries again.
+func (m *metrics) executed(op sqltext.Op, took time.Duration, err error) {
+	if errors.Is(err, driver.ErrBadConn) {
+		return
+	}
+	m.queryBy[op][outcomeOf(err)].Inc()
+	m.durationBy[op].Observe(took.Seconds())
+}
+
+// turnedAway counts a statement that did not reach the server.
+func (m *metrics) turnedAway(op sqltext.Op, err error) {
+	if errors.Is(err, driver.ErrBadConn) {
+		return
+	}
+	m.queryBy[op][outcomeOf(err)].Inc()
+}
+
+// countWait is the limiter's onWait. The metrics exist before anybody can wait.
+func (co *core) countWait(p Priority, wait time.Duration, _ waitResult) {
+	co.metrics.waitBy[p.index()].Observe(wait.Seconds())
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	m.queries.Describe(ch)
+	m.durations.Describe(ch)
+	m.waits.Describe(ch)
+	for _, d := range []*prometheus.Desc{
+		m.queueDepth, m.queueMax, m.limit, m.slots, m.slotSeconds, m.holdMean,
+		m.refusals, m.admitted, m.conns, m.connsMax, m.opened, m.closed,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	m.queries.Collect(ch)
+	m.durations.Collect(ch)
+	m.waits.Collect(ch)
+
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	st := m.stats()
+	gauge(m.queueDepth, float64(st.Limiter.Queued))
+	gauge(m.queueMax, float64(st.Limiter.MaxQueue))
+	gauge(m.limit, float64(st.Limiter.Limit))
+	gauge(m.holdMean, st.Limiter.HoldMean.Seconds())
+	for _, s := range st.Limiter.States {
+		gauge(m.slots, float64(s.Slots), s.State.String())
+		counter(m.slotSeconds, s.Time.Seconds(), s.State.String())
+	}
+	for _, r := range st.Limiter.Refusals {
+		counter(m.refusals, float64(r.Count), string(r.Reason))
+	}
+	counter(m.refusals, float64(st.Limiter.Nested), "nested")
+	for _, p := range st.Limiter.Priorities {
+		counter(m.admitted, float64(p.Admitted), p.Priority.String())
+	}
+	gauge(m.conns, float64(st.Pool.Idle), "idle")
+	gauge(m.conns, float64(st.Pool.InUse), "in_use")
+	gauge(m.conns, float64(st.Pool.Opening), "opening")
+	gauge(m.connsMax, float64(st.Pool.Max))
+	counter(m.opened, float64(st.Pool.Opened))
+	for reason, n := range st.Pool.Closed {
+		counter(m.closed, float64(n), reason)
+	}
+}
+
+// namesakes bounds the search for a free suffix.
+const namesakes = 1000
+
+// registerMetrics makes and registers the collector of a pool. If a pool of that name
+// is registered already, it gets a suffix: shop, shop-2, shop-3. A pool works without
+// being registered, so an error is for the log.
+func registerMetrics(to prometheus.Registerer, pool string, stats func() Stats) (*metrics, error) {
+	name := pool
+	for i := 2; i < namesakes; i++ {
+		m := newMetrics(name, stats)
+		err := to.Register(m)
+		if err == nil {
+			return m, nil
+		}
+		var taken prometheus.AlreadyRegisteredError
+		if !errors.As(err, &taken) {
+			return m, err
+		}
+		name = fmt.Sprintf("%s-%d", pool, i)
+	}
+	return newMetrics(pool, stats), fmt.Errorf("%d pools are named %q", namesakes, pool)
+}
