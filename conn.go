@@ -86,7 +86,7 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 	}
 	sent := c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
 	rows, err := c.sendQuery(ctx, query, args, prepared)
-	if c.stalePlan(err) {
+	if c.stalePlan(st, err) {
 		c.forgetPlan(query)
 		rows, err = c.sendQuery(ctx, query, args, prepared)
 	}
@@ -105,7 +105,7 @@ func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue,
 	}
 	sent := c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
 	result, err := c.sendExec(ctx, query, args, prepared)
-	if c.stalePlan(err) {
+	if c.stalePlan(st, err) {
 		c.forgetPlan(query)
 		result, err = c.sendExec(ctx, query, args, prepared)
 	}
@@ -317,9 +317,10 @@ func (c *Conn) failed(ctx context.Context, err error) error {
 
 // stalePlan reports whether err says that a cached plan no longer fits its tables,
 // nothing ran, and no transaction was lost: then the statement can be sent again, and
-// pgx, or forgetPlan, makes a new plan.
-func (c *Conn) stalePlan(err error) bool {
-	if err == nil || c.ph.pg.TxStatus() != 'I' {
+// pgx, or forgetPlan, makes a new plan. Of several statements in one text some may
+// have run, and the plan of an EXECUTE is the application's.
+func (c *Conn) stalePlan(st *sqltext.Statement, err error) bool {
+	if err == nil || st.Kind == sqltext.Multi || st.Kind == sqltext.Execute || c.ph.pg.TxStatus() != 'I' {
 		return false
 	}
 	var pgErr *pgconn.PgError
