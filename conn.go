@@ -305,7 +305,7 @@ func (c *Conn) failed(ctx context.Context, err error) error {
 	if ctxErr == nil {
 		return err
 	}
-	c.ph.cancelled = true
+	c.ph.cancelled = c.ph.dead()
 	switch {
 	case errors.Is(err, driver.ErrBadConn):
 		return ctxErr // it ended just before the statement was sent

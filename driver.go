@@ -135,13 +135,21 @@ func WrapConnector(inner driver.Connector, cfg Config) (*Connector, error) {
 	if _, ok := inner.Driver().(*stdlib.Driver); !ok {
 		return nil, fmt.Errorf("lifeguard: WrapConnector needs a connector of pgx/stdlib, not %T", inner)
 	}
-	if cfg.ConnConfig != nil || cfg.BeforeConnect != nil || cfg.AfterConnect != nil {
-		return nil, errors.New("lifeguard: ConnConfig, BeforeConnect and AfterConnect belong to the inner connector; use stdlib.GetConnector's options")
-	}
-	if cfg.Cancel == CancelKeep {
-		return nil, errors.New("lifeguard: lifeguard_cancel=keep needs NewConnector, which opens the physical connections itself")
+	if err := cfg.checkInner(); err != nil {
+		return nil, err
 	}
 	return newConnector(inner, cfg)
+}
+
+// checkInner refuses what cannot be done to connections that somebody else opens.
+func (c *Config) checkInner() error {
+	if c.ConnConfig != nil || c.BeforeConnect != nil || c.AfterConnect != nil {
+		return errors.New("lifeguard: ConnConfig, BeforeConnect and AfterConnect belong to the inner connector; use stdlib.GetConnector's options")
+	}
+	if c.Cancel == CancelKeep {
+		return errors.New("lifeguard: lifeguard_cancel=keep needs a DSN or NewConnector, where Lifeguard opens the physical connections itself")
+	}
+	return nil
 }
 
 func newConnector(inner driver.Connector, cfg Config) (*Connector, error) {
@@ -176,6 +184,9 @@ func (co *core) close() {
 // newInner makes the connector that opens physical connections.
 func newInner(cfg *Config) (driver.Connector, error) {
 	if cfg.registered != "" {
+		if err := cfg.checkInner(); err != nil {
+			return nil, err
+		}
 		return stdlib.GetDefaultDriver().(driver.DriverContext).OpenConnector(cfg.registered)
 	}
 	if cfg.ConnConfig == nil {
@@ -301,18 +312,16 @@ func FromDB(db *sql.DB) (*Connector, error) {
 	return d.connector, nil
 }
 
-// Config returns the settings in force, with defaults filled in. The password is not
-// among them. It is the zero Config while the DSN is not valid.
+// Config returns the settings in force, with defaults filled in, but without
+// ConnConfig, which holds the password. It is the zero Config while the DSN is not
+// valid.
 func (c *Connector) Config() Config {
-	co, err := c.ready()
+	co, err := c.peek()
 	if err != nil {
 		return Config{}
 	}
 	cfg := co.cfg
-	if cfg.ConnConfig != nil {
-		cfg.ConnConfig = cfg.ConnConfig.Copy()
-		cfg.ConnConfig.Password = ""
-	}
+	cfg.ConnConfig = nil
 	return cfg
 }
 

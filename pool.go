@@ -127,19 +127,22 @@ func (p *pool) take(ctx context.Context, prefer *physical) (*physical, error) {
 			p.mu.Unlock()
 			return nil, nil
 		}
-		p.stealLocked()
-		if err := p.waitLocked(ctx); err != nil {
+		if err := p.waitLocked(ctx, nil); err != nil {
 			return nil, err
 		}
 	}
 }
 
 // waitLocked waits until a connection or a place may have become free. It unlocks mu
-// and, unless it returns an error, locks it again.
-func (p *pool) waitLocked(ctx context.Context) error {
+// and, unless it returns an error, locks it again. victim, if there is one, is closed
+// to make room: after the wait has begun, or its wake-up could come too early.
+func (p *pool) waitLocked(ctx context.Context, victim *physical) error {
 	ready := make(chan struct{}, 1)
 	p.waiting = append(p.waiting, ready)
 	p.mu.Unlock()
+	if victim != nil {
+		p.end(victim, endIdle, nil)
+	}
 	select {
 	case <-ready:
 		p.mu.Lock()
@@ -179,18 +182,20 @@ func (p *pool) dial(ctx context.Context) (*physical, error) {
 	type outcome struct {
 		ph  *physical
 		err error
+		bad any // what a hook panicked with
 	}
 	done := make(chan outcome, 1)
 	var claimed atomic.Bool
 
 	started := p.background(func() {
-		ph, err := p.open(context.WithoutCancel(ctx))
+		var o outcome
+		o.ph, o.err, o.bad = p.openCatching(context.WithoutCancel(ctx))
 		if claimed.CompareAndSwap(false, true) {
-			done <- outcome{ph, err}
+			done <- o
 			return
 		}
-		if err == nil {
-			p.put(ph)
+		if o.ph != nil {
+			p.put(o.ph)
 		}
 	})
 	if !started {
@@ -200,16 +205,31 @@ func (p *pool) dial(ctx context.Context) (*physical, error) {
 
 	select {
 	case o := <-done:
+		if o.bad != nil {
+			panic(o.bad) // in the caller's goroutine, as with plain stdlib
+		}
 		return o.ph, o.err
 	case <-ctx.Done():
 		if claimed.CompareAndSwap(false, true) {
 			return nil, ctx.Err()
 		}
-		if o := <-done; o.err == nil {
+		if o := <-done; o.ph != nil {
 			p.put(o.ph)
 		}
 		return nil, ctx.Err()
 	}
+}
+
+// openCatching is open for a goroutine of the pool's own, where the panic of a hook
+// would end the process.
+func (p *pool) openCatching(ctx context.Context) (ph *physical, err error, bad any) {
+	defer func() {
+		if bad = recover(); bad != nil {
+			p.leave(1)
+		}
+	}()
+	ph, err = p.open(ctx)
+	return ph, err, nil
 }
 
 // open connects in a place that is reserved, and gives the place up if that fails.

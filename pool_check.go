@@ -2,6 +2,7 @@ package lifeguard
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -80,7 +81,10 @@ func (p *pool) fill() {
 		p.opening++
 		p.mu.Unlock()
 
-		ph, err := p.open(p.ctx)
+		ph, err, bad := p.openCatching(p.ctx)
+		if bad != nil {
+			err = fmt.Errorf("a connect hook panicked: %v", bad)
+		}
 		if err != nil {
 			if !errors.Is(err, ErrClosed) {
 				p.cfg.Logger.Warn("lifeguard: could not open a connection in the background", "pool", p.cfg.Name, "error", err)

@@ -14,8 +14,7 @@ import "context"
 func (p *pool) openSession(ctx context.Context) (*physical, error) {
 	p.mu.Lock()
 	for p.total >= p.cfg.MaxConns && !p.closed {
-		p.stealLocked()
-		if err := p.waitLocked(ctx); err != nil {
+		if err := p.waitLocked(ctx, p.parked.popFront()); err != nil {
 			return nil, err
 		}
 	}
@@ -51,15 +50,4 @@ func (p *pool) unpark(ph *physical) bool {
 	}
 	p.parked.remove(ph)
 	return true
-}
-
-// stealLocked takes the connection that has been parked longest, and closes it.
-func (p *pool) stealLocked() {
-	ph := p.parked.popFront()
-	if ph == nil {
-		return
-	}
-	p.mu.Unlock()
-	p.end(ph, endIdle, nil)
-	p.mu.Lock()
 }

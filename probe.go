@@ -21,7 +21,7 @@ const (
 // call, about a microsecond.
 type socketProbe struct {
 	raw  syscall.RawConn
-	peek func(fd uintptr) bool
+	peek func(fd uintptr)
 	seen socketState
 }
 
@@ -40,10 +40,7 @@ func newSocketProbe(conn net.Conn) *socketProbe {
 		return nil
 	}
 	p := &socketProbe{raw: raw}
-	p.peek = func(fd uintptr) bool {
-		p.seen = peekSocket(fd)
-		return true // never wait for the socket to become readable
-	}
+	p.peek = func(fd uintptr) { p.seen = peekSocket(fd) }
 	return p
 }
 
@@ -58,7 +55,9 @@ func (p *socketProbe) look(pg *pgconn.PgConn) socketState {
 	if p == nil {
 		return socketQuiet
 	}
-	if err := p.raw.Read(p.peek); err != nil {
+	// Control and not Read: pgconn may have left a goroutine reading (it does after a
+	// write that took long), and Read would wait for that one.
+	if err := p.raw.Control(p.peek); err != nil {
 		return socketEnded
 	}
 	return p.seen

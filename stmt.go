@@ -15,8 +15,8 @@ import (
 )
 
 // Stmt is a prepared statement: a text, known to be prepared on any connection that
-// executes it. Closing it does no round trip: connections that have it prepared
-// deallocate it at their next lease, unless another Stmt of the same text is open.
+// executes it. When the last Stmt of a text is closed, the connections that have it
+// prepared deallocate it, at their next lease at the latest.
 type Stmt struct {
 	conn     *Conn
 	query    string
@@ -43,14 +43,19 @@ func (s *Stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 // NumInput implements driver.Stmt.
 func (s *Stmt) NumInput() int { return s.numInput }
 
-// Close implements driver.Stmt. database/sql may call it under the lock of its whole
-// pool, so it does nothing that takes time.
+// Close implements driver.Stmt. Within a checkout it deallocates at once, as stdlib
+// does. Between two, database/sql may call it under the lock of its whole pool: then it
+// does nothing that takes time, and the next lease deallocates.
 func (s *Stmt) Close() error {
-	if !s.closed {
-		s.closed = true
-		s.conn.core.texts.release(s.query)
+	if s.closed {
+		return nil
 	}
-	return nil
+	s.closed = true
+	last := s.conn.core.texts.release(s.query)
+	if !last || s.conn.ph == nil || s.conn.ph.dead() {
+		return nil
+	}
+	return s.conn.ph.forget(s.query)
 }
 
 // Exec implements driver.Stmt. database/sql calls ExecContext.
@@ -80,14 +85,17 @@ func (t *openTexts) retain(query string) {
 	t.count[query]++
 }
 
-func (t *openTexts) release(query string) {
+// release reports whether it was the last Stmt of its text.
+func (t *openTexts) release(query string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.count[query]--
-	if t.count[query] == 0 {
-		delete(t.count, query)
-		t.closed.Add(1)
+	if t.count[query] > 0 {
+		return false
 	}
+	delete(t.count, query)
+	t.closed.Add(1)
+	return true
 }
 
 func (t *openTexts) isOpen(query string) bool {
