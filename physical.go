@@ -106,6 +106,7 @@ func (ph *physical) renew(ctx context.Context, now, pingTimeout time.Duration) e
 
 func (ph *physical) lostUnlessDone(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
+		ph.cancelled = ph.dead()
 		return err
 	}
 	return errLost

@@ -83,7 +83,9 @@ func newPool(cfg *Config, connect func(context.Context) (driver.Conn, error), ke
 }
 
 // get leases a connection: the preferred one if it is idle, else the one used last,
-// else a new one. The result is checked to be alive. now is the time of admission.
+// else a new one. The result is checked to be alive. If the context ends during that
+// check, it comes with the error, and must be given back all the same. now is the time
+// of admission.
 func (p *pool) get(ctx context.Context, prefer *physical, now time.Duration) (*physical, error) {
 	for {
 		ph, err := p.take(ctx, prefer)
@@ -97,10 +99,10 @@ func (p *pool) get(ctx context.Context, prefer *physical, now time.Duration) (*p
 		if err == nil {
 			return ph, nil
 		}
-		p.end(ph, endLost, nil)
 		if !errors.Is(err, errLost) {
-			return nil, err
+			return ph, err // the caller's context ended during a ping
 		}
+		p.end(ph, endLost, nil)
 	}
 }
 
