@@ -67,48 +67,30 @@ func BenchmarkLimiterUncontendedParallel(b *testing.B) {
 	})
 }
 
-// BenchmarkLimiterContended has 64 goroutines fight for 8 slots, with one
-// fingerprint each, or all with the same.
+// BenchmarkLimiterContended has many goroutines fight for 8 slots, with one
+// fingerprint each, or all with the same. All but 8 of them are in the queue.
 func BenchmarkLimiterContended(b *testing.B) {
-	for name, prints := range map[string]int{"lifeguard": 64, "lifeguard-one-fingerprint": 1} {
-		b.Run(name, func(b *testing.B) {
-			ctx := benchContext(b)
-			l := benchLimiter(b, limiterConfig{limit: 8, queueTimeout: time.Minute})
-			b.ReportAllocs()
-			contend(b, 64, func(i int) {
-				s, err := l.acquire(ctx, request{fingerprint: uint64(1 + i%prints)})
-				if err != nil {
-					b.Error(err)
+	for _, goroutines := range []int{64, 10_000} {
+		for _, prints := range []int{64, 1} {
+			name := fmt.Sprintf("goroutines=%d/lifeguard", goroutines)
+			if prints == 1 {
+				name += "-one-fingerprint"
+			}
+			b.Run(name, func(b *testing.B) {
+				ctx := benchContext(b)
+				l := benchLimiter(b, limiterConfig{limit: 8, queue: 1 << 20, queueTimeout: time.Minute})
+				b.ReportAllocs()
+				contend(b, goroutines, func(i int) {
+					s, err := l.acquire(ctx, request{fingerprint: uint64(1 + i%prints)})
+					if err != nil {
+						b.Error(err)
 
-					return
-				}
-				l.release(s)
+						return
+					}
+					l.release(s)
+				})
 			})
-		})
-	}
-}
-
-// BenchmarkLimiterStanding acquires in a queue with others standing before it, and
-// gives up, as callers with a deadline do.
-func BenchmarkLimiterStanding(b *testing.B) {
-	for _, waiters := range []int{10, 10_000} {
-		b.Run(fmt.Sprintf("waiters=%d/lifeguard", waiters), func(b *testing.B) {
-			ctx := b.Context()
-			l := benchLimiter(b, limiterConfig{limit: 8, queue: 1 << 20, queueTimeout: time.Hour})
-			for range 8 {
-				if _, err := l.acquire(ctx, request{}); err != nil {
-					b.Fatal(err)
-				}
-			}
-			standing(b, l, waiters, func(int) request { return request{} })
-
-			b.ReportAllocs()
-			for b.Loop() {
-				mine, done := context.WithTimeout(ctx, time.Microsecond)
-				_, _ = l.acquire(mine, request{})
-				done()
-			}
-		})
+		}
 	}
 }
 
