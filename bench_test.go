@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -142,7 +143,26 @@ func BenchmarkServerParallel(b *testing.B) {
 	contestants(b, serverConfig(b), 8, parallelSelect)
 }
 
-// BenchmarkServerParallelDefaults: the same, and nobody has tuned anything.
-func BenchmarkServerParallelDefaults(b *testing.B) {
-	contestants(b, serverConfig(b), 0, parallelSelect)
+// BenchmarkServerHandlers: 64 goroutines as a service has them, each of which asks and
+// then does something else for a millisecond. Nobody has tuned anything: plain pgx keeps
+// two idle connections and closes the others as soon as they come back.
+func BenchmarkServerHandlers(b *testing.B) {
+	contestants(b, serverConfig(b), 0, func(b *testing.B, db *sql.DB) {
+		b.Helper()
+		b.SetParallelism(32)
+		b.RunParallel(func(pb *testing.PB) {
+			ctx := context.Background()
+			pause := time.NewTimer(0)
+			defer pause.Stop()
+			var n int64
+			for pb.Next() {
+				<-pause.C
+				if err := db.QueryRowContext(ctx, "select n from t where id = $1", int64(7)).Scan(&n); err != nil {
+					b.Error(err)
+					return
+				}
+				pause.Reset(time.Millisecond)
+			}
+		})
+	})
 }
