@@ -124,6 +124,7 @@ type limiter struct {
 
 	holds  average                // of all holds: how fast the queue drains
 	kinds  [priorities][2]average // by class and whether a transaction: what a hold takes
+	shapes shapes                 // by fingerprint: the same, more closely
 	totals totals
 }
 

@@ -91,6 +91,21 @@ func (l *limiter) check(tb testing.TB) {
 	if l.inFlight < l.capacity && (statements > 0 || queued > 0 && l.txHeld < l.txMax) {
 		tb.Errorf("a slot idles: %d of %d in flight, %d wait", l.inFlight, l.capacity, queued)
 	}
+	shaped := 0
+	for i := range l.shapes {
+		s := &l.shapes[i]
+		sum := 0
+		for _, n := range s.waiters {
+			sum += n
+		}
+		if sum != s.queued || s.counted != 0 || s.queued == 0 && s.work != [classCount]time.Duration{} {
+			tb.Errorf("shape %x counts %v waiters, %d queued, %v of work", s.fingerprint, s.waiters, s.queued, s.work)
+		}
+		shaped += s.queued
+	}
+	if shaped > l.queued {
+		tb.Errorf("%d waiters in shapes, %d queued", shaped, l.queued)
+	}
 	if l.queued > 0 && !l.armed {
 		tb.Error("somebody waits and the timer is not armed")
 	}
@@ -105,8 +120,19 @@ func (c *class) check(tb testing.TB) (n, statements int) {
 			tb.Error("list by age is broken")
 		}
 	}
+	var work [2]time.Duration
+	for w := c.oldest; w != nil; w = w.newer {
+		if w.line == &c.lines[0] {
+			work[0] += w.expect
+		} else {
+			work[1] += w.expect
+		}
+	}
 	for i := range c.lines {
 		q, flows := &c.lines[i], 0
+		if q.work != work[i] || q.n == 0 && q.variance != 0 {
+			tb.Errorf("%v of work in a line, counted %v; variance %v", work[i], q.work, q.variance)
+		}
 		for f := q.turn; f != nil; {
 			flows++
 			inFlow := f.lane.check(tb)

@@ -47,13 +47,16 @@ func (l *limiter) chargeLocked(w *waiter) {
 }
 
 // costLocked is what a grant to r adds to its class's virtual time: a hold of its
-// kind, in microseconds, by its weight. By time and not by grants, so that a
-// load in chunks of 50 ms does not take fifty times its share.
+// shape or kind, in microseconds, by the class's weight. By time and not by grants, so
+// that a load in chunks of 50 ms does not take fifty times its share.
 func (l *limiter) costLocked(c *class, r request) uint64 {
 	if c.rank == nestedRank {
 		return 0
 	}
 	hold := l.kindOf(r).mean
+	if s := l.shapeOf(r); s != nil && s.n >= shapeKnown {
+		hold = s.mean
+	}
 	if hold == 0 {
 		hold = l.holds.mean
 	}
@@ -208,11 +211,12 @@ func (c *class) turnsBefore(r request) int {
 	return (own + 1) * q.flows
 }
 
-// makeRoomLocked evicts the newest waiter of the lowest class below c, or, in c
-// itself, the newest of a tenant whose line is longer than the newcomer's would
-// be. So a flood of one class or tenant fills the queue only until others come.
-// It reports whether there is room now.
-func (l *limiter) makeRoomLocked(c *class, tenant string, now time.Duration) bool {
+// makeRoomLocked evicts the newest waiter of the lowest class below c; or, in c itself,
+// the newest of a tenant whose line is longer than the newcomer's would be; or, of the
+// newest there, one whose fingerprint holds its half of the slots while the newcomer's
+// does not. So a flood of one class, tenant or statement fills the queue only until
+// others come. It reports whether there is room now.
+func (l *limiter) makeRoomLocked(c *class, r request, now time.Duration) bool {
 	if l.maxQueue == 0 {
 		return false
 	}
@@ -223,9 +227,24 @@ func (l *limiter) makeRoomLocked(c *class, tenant string, now time.Duration) boo
 			return true
 		}
 	}
+	w := c.longestTenant(r.tenant)
+	if w == nil && !l.atCap(r.fingerprint) {
+		w = l.newestOverCap(c)
+	}
+	if w == nil {
+		return false
+	}
+	l.refuseLocked(w, ReasonQueueFull, now)
+
+	return true
+}
+
+// longestTenant returns the newest waiter of the longest line, or nil if that is no
+// longer than the line of tenant would be.
+func (c *class) longestTenant(tenant string) *waiter {
 	q := &c.lines[0]
 	if q.flows == 0 {
-		return false
+		return nil
 	}
 	own := q.nobodys.n
 	if tenant != "" {
@@ -241,9 +260,24 @@ func (l *limiter) makeRoomLocked(c *class, tenant string, now time.Duration) boo
 		}
 	}
 	if longest.n <= own+1 {
-		return false
+		return nil
 	}
-	l.refuseLocked(longest.first(true), ReasonQueueFull, now)
+	if q.flows == 1 && longest.tenant == tenant {
+		return nil
+	}
 
-	return true
+	return longest.first(true)
+}
+
+// newestOverCap looks for a waiter whose fingerprint is at its cap.
+func (l *limiter) newestOverCap(c *class) *waiter {
+	w := c.newest
+	for range lookAhead {
+		if w == nil || l.atCap(w.fingerprint) {
+			return w
+		}
+		w = w.older
+	}
+
+	return nil
 }

@@ -55,6 +55,8 @@ type class struct {
 // line is an ordered set of waiters with fair turns for tenants.
 type line struct {
 	n        int
+	work     time.Duration // what its waiters will take
+	variance float64       // of that, in seconds squared
 	flows    int
 	turn     *flow // whose turn it is, in a ring; nil if nobody waits
 	nobodys  flow  // of those without a tenant
@@ -104,6 +106,7 @@ func (q *lane) remove(w *waiter) {
 func (l *limiter) enqueueLocked(c *class, w *waiter) {
 	l.arrival++
 	w.number, w.class = l.arrival, c
+	l.joinShapeLocked(w, w.since)
 	if c.n == 0 {
 		// Self-clocked fair queueing: who comes back starts from now, and has
 		// saved nothing up.
@@ -149,6 +152,7 @@ func (l *limiter) dequeueLocked(w *waiter, now time.Duration) {
 	}
 
 	w.line.remove(w)
+	w.leaveShape()
 	w.class = nil
 	w.waited = max(now-w.since, 0)
 	l.queued--
@@ -181,6 +185,8 @@ func (q *line) push(w *waiter) {
 	}
 	f.n++
 	q.n++
+	q.work += w.expect
+	q.variance += w.dev.Seconds() * w.dev.Seconds()
 	f.lane.push(w)
 	w.flow = f
 }
@@ -190,6 +196,11 @@ func (q *line) remove(w *waiter) {
 	w.lane.remove(w)
 	f.n--
 	q.n--
+	q.work -= w.expect
+	q.variance -= w.dev.Seconds() * w.dev.Seconds()
+	if q.n == 0 {
+		q.variance = 0 // no rounding stays
+	}
 	if f.n > 0 {
 		return
 	}

@@ -70,6 +70,12 @@ func (l *limiter) sampleLocked(s *slot, now time.Duration) {
 	hold := max(now-s.acquired, 0)
 	l.holds.add(hold, now)
 	l.kindOf(s.req).add(hold, now)
+	if s.req.tx {
+		return
+	}
+	if sh := l.shapes.claim(s.req.fingerprint, now); sh != nil {
+		sh.add(hold, now)
+	}
 }
 
 // kindOf returns the average of what is like r: its class, and whether it is a
@@ -84,89 +90,108 @@ func (l *limiter) kindOf(r request) *average {
 }
 
 // hopelessLocked is the check on arrival: whether to be served will probably
-// take more than three quarters of the time left. Without a deadline, or without
+// take more than three fifths of the time left. Without a deadline, or without
 // knowledge, nothing is hopeless.
 //
-// What it will take is the larger of two estimates of the wait, plus one hold of
-// its own kind. The first is Little's law, ahead ÷ limit × mean hold, so if all
-// holds are alike the sum is (ahead + limit) ÷ limit × mean hold. Its own kind
-// is counted apart, so that a short statement is not refused because transactions
-// are long. If holds differ, the wait is uncertain as √ahead: two standard
-// deviations are added (a normal one is 1.25 mean deviations), because who waits
-// longer than expected gets no answer and blocks the queue. In a mix of 90 % 1 ms
-// and 10 % 50 ms that matters; if all take 4 ms it is nothing.
+// Why three fifths: under standing overload the queue is as long as this check allows,
+// so the typical answer takes that part of the deadline, and one in a hundred takes
+// 1.15 to 1.3 times as much, for what the estimate cannot know. With three quarters
+// that was 0.9 of the deadline (docs/performance.md); goodput is the same.
+//
+// What it will take is the larger of two estimates of the wait, plus its own hold.
+// The first is what those ahead will take, each by its shape, ÷ limit; if all holds
+// are alike the sum is Little's (ahead + limit) ÷ limit × hold. If they vary, the wait
+// is uncertain as the root of the sum of their variances: two standard deviations are
+// added (a normal one is 1.25 mean deviations), because who waits longer than
+// expected gets no answer and blocks the queue.
 //
 // The second estimate, ahead × the time between two grants to its class, knows
 // what higher classes leave over, which the first does not. If it is out of
 // date, then on the safe side: with nobody ahead it is zero, so a class always
-// lets somebody queue, and learns.
+// lets somebody queue, and learns. A statement whose shape is new costs nothing, for
+// the same reason.
 func (l *limiter) hopelessLocked(c *class, r request, deadline, now time.Duration) bool {
-	if deadline == 0 {
+	if deadline == 0 || l.holds.known(now) == 0 {
 		return false
 	}
-	mean := l.holds.known(now)
-	if mean == 0 {
-		return false
+	hold, _, sure := l.expectLocked(r, now)
+	if !sure && !r.tx && r.fingerprint != 0 {
+		hold = 0
 	}
-	ahead, own := l.aheadLocked(c, r)
 	servers := l.capacity
 	if r.tx && c.rank != nestedRank {
 		servers = min(servers, l.txMax)
 	}
-	spread := time.Duration(2.5 * float64(l.holds.dev) * math.Sqrt(float64(ahead)))
-	wait := (time.Duration(ahead)*mean + spread) / time.Duration(servers)
-	wait = max(wait, time.Duration(own)*c.gaps.known(now))
+	a := l.aheadLocked(c, r)
+	spread := time.Duration(2.5 * math.Sqrt(a.variance) * float64(time.Second))
+	wait := (a.work + spread) / time.Duration(servers)
+	wait = max(wait, time.Duration(a.own)*c.gaps.known(now))
 
-	return 4*(wait+l.kindOf(r).known(now)) > 3*(deadline-now)
+	return 5*(wait+hold) > 3*(deadline-now)
 }
 
-// aheadLocked counts the waiters that would be served before a newcomer, and
-// how many of them are of its own class.
-func (l *limiter) aheadLocked(c *class, r request) (ahead, own int) {
+// ahead is what waits before a newcomer.
+type ahead struct {
+	work     time.Duration // what they will take
+	variance float64       // of that, in seconds squared
+	own      int           // those of its own class
+}
+
+func (a *ahead) add(q *line) {
+	a.work += q.work
+	a.variance += q.variance
+}
+
+// aheadLocked tells what would be served before a newcomer.
+func (l *limiter) aheadLocked(c *class, r request) ahead {
+	var a ahead
 	txOnly := l.txHeld >= l.txMax // transactions wait for each other
-	for i := range c.rank {
-		ahead += l.classes[i].lines[0].n
+	for i := range c.rank + 1 {
+		if i == c.rank && c.shedding {
+			return a // newest first
+		}
+		a.add(&l.classes[i].lines[0])
 		if !txOnly || r.tx {
-			ahead += l.classes[i].lines[1].n
+			a.add(&l.classes[i].lines[1])
 		}
 	}
-	if c.shedding {
-		return ahead, 0 // newest first
-	}
-	own = c.lines[0].n
+	a.own = c.lines[0].n
 	if !txOnly || r.tx {
-		own += c.lines[1].n
+		a.own += c.lines[1].n
 	}
-	if n := c.turnsBefore(r); n >= 0 {
-		own = min(own, n)
+	if !r.tx && !l.atCap(r.fingerprint) {
+		l.overCapLocked(&a, c.rank)
+	}
+	if n := c.turnsBefore(r); n >= 0 && n < a.own {
+		q := &c.lines[0]
+		a.work -= min(a.work, q.work*time.Duration(a.own-n)/time.Duration(max(a.own, 1)))
+		a.variance *= float64(n) / float64(a.own)
+		a.own = n
 	}
 
-	return ahead + own, own
+	return a
 }
 
 // doomedLocked is the check on grant: whether a waiter's time left is too short,
 // so that its slot, and, as pgx closes the connection of an expired statement,
 // its connection would be spent for nothing.
 //
-// Shorter than the mean hold of its kind is always too short. While others wait
+// Shorter than the mean hold of its shape is always too short. While others wait
 // who can use the slot as well, more is asked: the mean and six deviations, which
 // one in 250 exceeds if holds are exponential (TCP sets its retransmission timer
 // like this: V. Jacobson, "Congestion Avoidance and Control", SIGCOMM 1988), but
-// no more than the quarter that the check on arrival leaves. Simulated with 90 %
-// 1 ms and 10 % 50 ms at twice the capacity, of 15,000 answers the mean alone cost
-// 324 connections more.
+// no more than the two fifths that the check on arrival leaves.
 func (l *limiter) doomedLocked(w *waiter, now time.Duration) bool {
 	if w.deadline == 0 {
 		return false
 	}
 	left := w.deadline - now
-	kind := l.kindOf(w.req)
-	mean := kind.known(now)
+	mean, dev, _ := l.expectLocked(w.req, now)
 	if left <= mean {
 		return true
 	}
 
-	return mean > 0 && l.queued > 1 && left < min(mean+6*kind.dev, (w.deadline-w.since)/4)
+	return mean > 0 && l.queued > 1 && left < max(mean, min(mean+6*dev, 2*(w.deadline-w.since)/5))
 }
 
 // codelInterval is how long a queue must stand before it is shed.

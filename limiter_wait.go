@@ -18,12 +18,14 @@ type waiter struct {
 	number      uint64        // in order of arrival
 	fingerprint uint64        // for the half-of-the-slots rule; 0 is exempt
 	nested      bool
+	expect, dev time.Duration // what its hold will take, and the mean deviation
 
 	// Guarded by l.mu.
 	class        *class // nil once it has left the queue
 	line         *line
 	flow         *flow
 	lane         *lane
+	shape        *shape  // where it is counted; nil if its fingerprint has no place
 	prev, next   *waiter // in lane
 	older, newer *waiter // in class
 
@@ -102,7 +104,7 @@ func (l *limiter) admitOrEnqueueLocked(ctx context.Context, r request, now time.
 	if l.hopelessLocked(c, r, deadline, now) {
 		return nil, nil, l.overloadLocked(ReasonDeadline, r.class, l.queued, 0)
 	}
-	if l.queued >= l.maxQueue && !l.makeRoomLocked(c, r.tenant, now) {
+	if l.queued >= l.maxQueue && !l.makeRoomLocked(c, r, now) {
 		return nil, nil, l.overloadLocked(ReasonQueueFull, r.class, l.queued, 0)
 	}
 
