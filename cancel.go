@@ -60,8 +60,14 @@ func (w *cancelWatch) HandleUnwatchAfterCancel() {
 // none.
 func (w *cancelWatch) pending() bool { return w != nil && w.sent != nil }
 
-// settle waits until no cancel request can hit the connection's next statement.
+// settle waits until no cancel request can hit the connection's next statement, for
+// twice cancelGrace at most. It does nothing if none is pending.
 func (w *cancelWatch) settle(ctx context.Context) error {
+	if !w.pending() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*cancelGrace)
+	defer cancel()
 	select {
 	case <-w.sent:
 	case <-ctx.Done():

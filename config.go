@@ -217,7 +217,11 @@ func ParseConfig(dsn string) (Config, error) {
 
 	if strings.HasPrefix(dsn, registeredPrefix) {
 		cfg.registered = dsn
-		return cfg, readEnvironment(&cfg, os.Getenv)
+		if err := readEnvironment(&cfg, os.Getenv); err != nil {
+			return Config{}, err
+		}
+		_, err := cfg.withDefaults()
+		return cfg, err
 	}
 
 	connConfig, err := pgx.ParseConfig(dsn)
@@ -232,7 +236,8 @@ func ParseConfig(dsn string) (Config, error) {
 	if err := readEnvironment(&cfg, os.Getenv); err != nil {
 		return Config{}, err
 	}
-	return cfg, cfg.validate()
+	_, err = cfg.withDefaults() // checks what depends on defaults, too
+	return cfg, err
 }
 
 // withDefaults fills in what was left zero and checks the rest.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -224,6 +226,9 @@ func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error 
 	if c.ph != nil {
 		return c.stillLeased(ctx)
 	}
+	if !c.unpark() {
+		return driver.ErrBadConn
+	}
 
 	want := requestFrom(ctx)
 	want.fingerprint, want.tx = st.Fingerprint, tx
@@ -231,19 +236,17 @@ func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error 
 	if err != nil {
 		return err
 	}
-	ph := c.session
-	if ph == nil {
-		ph, err = c.core.pool.get(ctx, c.last, s.acquired)
+	var ph *physical
+	defer func() {
+		if c.ph == nil { // an error, or the panic of a connect hook
+			c.core.giveBack(ph, s, c.session != nil)
+		}
+	}()
+	if ph, err = c.takePhysical(ctx, s.acquired); err != nil {
+		return err
 	}
-	if err == nil {
-		err = ph.sweep(&c.core.texts)
-	}
-	if err == nil {
-		err = ctx.Err() // admission may have taken long
-	}
-	if err != nil {
-		c.core.giveBack(ph, s, c.session != nil)
-		return badConnIfLost(err)
+	if err := ctx.Err(); err != nil { // admission may have taken long
+		return err
 	}
 
 	c.ph, c.slot = ph, s
@@ -253,24 +256,49 @@ func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error 
 	return nil
 }
 
+// takePhysical finds the physical connection of a lease, on which nothing is prepared
+// that nobody needs. With an error it may return one that must be given back.
+func (c *Conn) takePhysical(ctx context.Context, now time.Duration) (*physical, error) {
+	if ph := c.session; ph != nil {
+		if err := ph.sweep(&c.core.texts); err != nil {
+			return ph, driver.ErrBadConn
+		}
+		return ph, nil
+	}
+	for {
+		ph, err := c.core.pool.get(ctx, c.last, now)
+		if err != nil {
+			return ph, err
+		}
+		if err := ph.sweep(&c.core.texts); err == nil {
+			return ph, nil
+		}
+		c.core.pool.end(ph, endLost, nil)
+	}
+}
+
+// unpark claims the session of session mode back from the pool. It reports false if
+// the pool has taken it away; then nothing was sent, and Close has nothing to close.
+func (c *Conn) unpark() bool {
+	if c.core.cfg.Mode != ModeSession {
+		return true
+	}
+	if c.parked && !c.core.pool.unpark(c.session) {
+		c.session = nil
+	}
+	c.parked = false
+	return c.session != nil
+}
+
 // stillLeased checks the connection before a further operation of the same checkout.
 func (c *Conn) stillLeased(ctx context.Context) error {
-	if c.ph.cancel.pending() {
-		if err := c.ph.cancel.settle(ctx); err != nil && ctx.Err() != nil {
-			return ctx.Err()
-		}
+	if err := c.ph.cancel.settle(ctx); err != nil && ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if c.ph.dead() {
 		return driver.ErrBadConn
 	}
 	return nil
-}
-
-func badConnIfLost(err error) error {
-	if errors.Is(err, errLost) {
-		return driver.ErrBadConn
-	}
-	return err
 }
 
 // rest notes that the server has nothing to do for the lease, and returns when.
@@ -339,8 +367,11 @@ func (c *Conn) forgetPlan(query string) {
 // time is done in the background.
 func (c *Conn) IsValid() bool {
 	c.endLease()
-	if c.session == nil {
+	if c.core.cfg.Mode != ModeSession {
 		return true
+	}
+	if !c.unpark() {
+		return false
 	}
 	c.parked = !c.session.dead() && c.core.pool.park(c.session)
 	return c.parked
@@ -371,7 +402,7 @@ func (co *core) giveBack(ph *physical, s *slot, session bool) {
 	case ph.cancel.pending():
 		s.setState(SlotDraining)
 		co.pool.inBackground(func() {
-			_ = ph.cancel.settle(context.Background()) // bounded by cancelGrace
+			_ = ph.cancel.settle(context.Background())
 			co.giveBack(ph, s, false)
 		})
 	default:
@@ -402,28 +433,38 @@ func (co *core) giveBackSlot(ph *physical, s *slot) {
 
 // watchForLeak logs the stack of the caller unless the timer is stopped before.
 func (co *core) watchForLeak(after time.Duration, s *slot) *time.Timer {
-	stack := make([]byte, 8<<10)
-	stack = stack[:runtime.Stack(stack, false)]
+	callers := make([]uintptr, 64)
+	callers = callers[:runtime.Callers(3, callers)]
 	return time.AfterFunc(after, func() {
 		co.cfg.Logger.Warn("lifeguard: a connection has been held for long; is a Rows, Tx or Conn not closed?",
-			"pool", co.cfg.Name, "held_ms", after.Milliseconds(), "state", s.currentState().String(), "taken_at", string(stack))
+			"pool", co.cfg.Name, "held_ms", after.Milliseconds(), "state", s.currentState().String(), "taken_at", stackOf(callers))
 	})
+}
+
+// stackOf writes functions and lines, and no arguments, which may be the application's
+// data.
+func stackOf(callers []uintptr) string {
+	var b strings.Builder
+	frames := runtime.CallersFrames(callers)
+	for {
+		frame, more := frames.Next()
+		fmt.Fprintf(&b, "%s\n\t%s:%d\n", frame.Function, frame.File, frame.Line)
+		if !more {
+			return b.String()
+		}
+	}
 }
 
 // ResetSession implements driver.SessionResetter. database/sql calls it before it
 // hands out a connection that was used before.
 func (c *Conn) ResetSession(ctx context.Context) error {
-	if c.session == nil {
+	if c.core.cfg.Mode != ModeSession {
 		return nil // the lease does it
 	}
-	if c.parked && !c.core.pool.unpark(c.session) {
-		c.session = nil // taken away; Close has nothing to close
+	if !c.unpark() {
 		return driver.ErrBadConn
 	}
-	c.parked = false
-	if c.session.cancel.pending() {
-		_ = c.session.cancel.settle(ctx)
-	}
+	_ = c.session.cancel.settle(ctx)
 	if err := c.session.renew(ctx, c.core.limiter.now(), c.core.cfg.PingTimeout); err != nil {
 		return driver.ErrBadConn
 	}
@@ -437,11 +478,9 @@ func (*Conn) CheckNamedValue(*driver.NamedValue) error { return nil }
 // Close implements driver.Conn.
 func (c *Conn) Close() error {
 	c.endLease()
-	if ph := c.session; ph != nil {
+	if c.unpark() && c.session != nil {
+		c.core.pool.end(c.session, endClosed, nil)
 		c.session = nil
-		if !c.parked || c.core.pool.unpark(ph) {
-			c.core.pool.end(ph, endClosed, nil)
-		}
 	}
 	if c.ownsConnector {
 		return c.connector.Close()

@@ -223,11 +223,17 @@ func (c *Config) beforeConnect(ctx context.Context, connConfig *pgx.ConnConfig) 
 // afterConnect calls the hook, and closes the connection that it refuses, which
 // stdlib leaves open.
 func (c *Config) afterConnect(ctx context.Context, conn *pgx.Conn) error {
-	err := c.AfterConnect(ctx, conn)
-	if err != nil {
-		_ = conn.Close(ctx)
+	accepted := false
+	defer func() {
+		if !accepted { // an error, or a panic
+			_ = conn.Close(ctx)
+		}
+	}()
+	if err := c.AfterConnect(ctx, conn); err != nil {
+		return err
 	}
-	return err
+	accepted = true
+	return nil
 }
 
 // isPoolConnector reports whether inner takes its connections from a pgxpool. stdlib
@@ -277,6 +283,7 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 		if conn.session, err = co.pool.openSession(ctx); err != nil {
 			return nil, err
 		}
+		conn.parked = true
 	}
 	return conn, nil
 }

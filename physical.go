@@ -139,6 +139,16 @@ func (ph *physical) forget(query string) error {
 	return st.Close()
 }
 
+// forgetAll deallocates every statement.
+func (ph *physical) forgetAll() {
+	for query := range ph.prepared {
+		if ph.dead() {
+			return
+		}
+		_ = ph.forget(query)
+	}
+}
+
 // sweep deallocates statements whose last Stmt was closed while another connection,
 // or none, was leased. An error means that the connection broke on the way.
 func (ph *physical) sweep(texts *openTexts) error {

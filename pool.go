@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,7 +96,7 @@ func (p *pool) get(ctx context.Context, prefer *physical, now time.Duration) (*p
 		if ph == nil {
 			return p.dial(ctx)
 		}
-		err = ph.renew(ctx, now, p.cfg.PingTimeout)
+		err = p.renew(ctx, ph, now)
 		if err == nil {
 			return ph, nil
 		}
@@ -104,6 +105,19 @@ func (p *pool) get(ctx context.Context, prefer *physical, now time.Duration) (*p
 		}
 		p.end(ph, endLost, nil)
 	}
+}
+
+// renew checks a connection, and loses none if a hook of the application panics.
+func (p *pool) renew(ctx context.Context, ph *physical, now time.Duration) error {
+	returned := false
+	defer func() {
+		if !returned {
+			p.end(ph, endLost, nil)
+		}
+	}()
+	err := ph.renew(ctx, now, p.cfg.PingTimeout)
+	returned = true
+	return err
 }
 
 // take returns an idle connection, or nil with a place reserved for a new one.
@@ -129,39 +143,49 @@ func (p *pool) take(ctx context.Context, prefer *physical) (*physical, error) {
 			p.mu.Unlock()
 			return nil, nil
 		}
-		if err := p.waitLocked(ctx, nil); err != nil {
+		if err := p.waitLocked(ctx); err != nil {
 			return nil, err
 		}
 	}
 }
 
 // waitLocked waits until a connection or a place may have become free. It unlocks mu
-// and, unless it returns an error, locks it again. victim, if there is one, is closed
-// to make room: after the wait has begun, or its wake-up could come too early.
-func (p *pool) waitLocked(ctx context.Context, victim *physical) error {
+// and, unless it returns an error, locks it again. In session mode it closes the
+// connection that has been parked longest, to make room: after the wait has begun, or
+// its wake-up could come too early.
+func (p *pool) waitLocked(ctx context.Context) error {
 	ready := make(chan struct{}, 1)
 	p.waiting = append(p.waiting, ready)
+	victim := p.parked.popFront()
 	p.mu.Unlock()
 	if victim != nil {
 		p.end(victim, endIdle, nil)
+	}
+	var again <-chan time.Time
+	if p.cfg.Mode == ModeSession {
+		again = time.After(parkedFor)
 	}
 	select {
 	case <-ready:
 		p.mu.Lock()
 		return nil
+	case <-again:
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
-	for i, other := range p.waiting {
-		if other == ready {
-			p.waiting = append(p.waiting[:i], p.waiting[i+1:]...)
-			p.mu.Unlock()
-			return ctx.Err()
-		}
+	i := slices.Index(p.waiting, ready)
+	if i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
 	}
-	p.wakeLocked() // the wake-up was ours already: pass it on
+	err := ctx.Err()
+	if err == nil {
+		return nil
+	}
+	if i < 0 {
+		p.wakeLocked() // the wake-up was ours already: pass it on
+	}
 	p.mu.Unlock()
-	return ctx.Err()
+	return err
 }
 
 func (p *pool) wakeLocked() {
@@ -190,15 +214,17 @@ func (p *pool) dial(ctx context.Context) (*physical, error) {
 	var claimed atomic.Bool
 
 	started := p.background(func() {
-		var o outcome
-		o.ph, o.err, o.bad = p.openCatching(context.WithoutCancel(ctx))
-		if claimed.CompareAndSwap(false, true) {
-			done <- o
-			return
-		}
-		if o.ph != nil {
-			p.put(o.ph)
-		}
+		o := outcome{err: errHookExited}
+		defer func() {
+			if claimed.CompareAndSwap(false, true) {
+				done <- o
+				return
+			}
+			if o.ph != nil {
+				p.put(o.ph)
+			}
+		}()
+		o.ph, o.bad, o.err = p.openCatching(context.WithoutCancel(ctx))
 	})
 	if !started {
 		p.leave(1)
@@ -224,15 +250,21 @@ func (p *pool) dial(ctx context.Context) (*physical, error) {
 
 // openCatching is open for a goroutine of the pool's own, where the panic of a hook
 // would end the process.
-func (p *pool) openCatching(ctx context.Context) (ph *physical, err error, bad any) {
+func (p *pool) openCatching(ctx context.Context) (ph *physical, bad any, err error) {
+	returned := false
 	defer func() {
-		if bad = recover(); bad != nil {
+		if !returned {
+			bad = recover() // nil if the hook called runtime.Goexit
 			p.leave(1)
 		}
 	}()
 	ph, err = p.open(ctx)
-	return ph, err, nil
+	returned = true
+	return ph, nil, err
 }
+
+// errHookExited is for a connect hook that ends its goroutine, as testing's Fatal does.
+var errHookExited = errors.New("lifeguard: a connect hook ended its goroutine")
 
 // open connects in a place that is reserved, and gives the place up if that fails.
 func (p *pool) open(ctx context.Context) (*physical, error) {
@@ -320,6 +352,9 @@ func (p *pool) put(ph *physical) {
 func (p *pool) end(ph *physical, reason endReason, done func()) {
 	p.ended[reason].Add(1)
 	finish := func() {
+		if p.keepsNo {
+			ph.forgetAll() // the connection lives on, in the inner pool
+		}
 		ph.close()
 		p.leave(0)
 		if done != nil {

@@ -1,6 +1,7 @@
 package lifeguard
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -43,27 +44,53 @@ func (p *pool) closeStale(now time.Duration) {
 		reason endReason
 	}
 	var found []stale
+	var spoken []*physical // the server has sent something: a notification, or a farewell
 	p.mu.Lock()
 	for ph := p.idle.front; ph != nil; {
 		next := ph.next
 		reason := endReasons
+		state := ph.probe.look(ph.pg) // does not block
 		switch {
-		case ph.probe.look(ph.pg) == socketEnded: // does not block
+		case state == socketEnded:
 			reason = endLost
 		case now > ph.expires:
 			reason = endAge
 		case p.cfg.MaxConnIdleTime > 0 && now-ph.idleSince > p.cfg.MaxConnIdleTime && p.total-len(found) > p.cfg.MinConns:
 			reason = endIdle
 		}
-		if reason != endReasons {
+		switch {
+		case reason != endReasons:
 			p.idle.remove(ph)
 			found = append(found, stale{ph, reason})
+		case state == socketReadable:
+			p.idle.remove(ph)
+			spoken = append(spoken, ph)
 		}
 		ph = next
 	}
 	p.mu.Unlock()
 	for _, s := range found {
 		p.end(s.ph, s.reason, nil)
+	}
+	for _, ph := range spoken {
+		p.listen(ph)
+	}
+}
+
+// listenLimit bounds the ping of an idle connection that has sent something.
+const listenLimit = 5 * time.Second
+
+// listen reads what an idle connection has sent, and keeps it if it is alive.
+func (p *pool) listen(ph *physical) {
+	ctx, cancel := context.WithTimeout(p.ctx, listenLimit)
+	defer cancel()
+	since := ph.idleSince
+	if err := ph.pg.Ping(ctx); err != nil {
+		p.end(ph, endLost, nil)
+		return
+	}
+	if reason, ok := p.putOrRefuse(ph, since); !ok {
+		p.end(ph, reason, nil)
 	}
 }
 
@@ -81,7 +108,7 @@ func (p *pool) fill() {
 		p.opening++
 		p.mu.Unlock()
 
-		ph, err, bad := p.openCatching(p.ctx)
+		ph, bad, err := p.openCatching(p.ctx)
 		if bad != nil {
 			err = fmt.Errorf("a connect hook panicked: %v", bad)
 		}

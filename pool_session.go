@@ -1,6 +1,9 @@
 package lifeguard
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // In session mode a virtual connection owns its physical one from Connect to Close,
 // and database/sql's own pool decides how long that is. Between two checkouts the
@@ -10,22 +13,25 @@ import "context"
 // one had died while idle. Without that, a Connect that waits for a place could wait
 // for ever beside connections that nobody uses.
 
-// openSession opens a connection for one virtual connection.
+// parkedFor is how long a connection that nobody uses stays with its owner when others
+// wait: long enough that a new one has been used first.
+const parkedFor = 100 * time.Millisecond
+
+// openSession opens a connection for one virtual connection, or takes one that an
+// abandoned attempt or the warm-up has left. It begins parked: database/sql may have
+// opened it ahead of need.
 func (p *pool) openSession(ctx context.Context) (*physical, error) {
-	p.mu.Lock()
-	for p.total >= p.cfg.MaxConns && !p.closed {
-		if err := p.waitLocked(ctx, p.parked.popFront()); err != nil {
-			return nil, err
+	ph, err := p.get(ctx, nil, p.now())
+	if err != nil {
+		if ph != nil {
+			p.put(ph)
 		}
+		return nil, err
 	}
-	if p.closed {
-		p.mu.Unlock()
-		return nil, ErrClosed
-	}
-	p.total++
-	p.opening++
+	p.mu.Lock()
+	p.parked.pushBack(ph, placeParked)
 	p.mu.Unlock()
-	return p.dial(ctx)
+	return ph, nil
 }
 
 // park says that ph's owner is idle. It reports false if the owner should close

@@ -118,6 +118,7 @@ func (t *Tx) Commit() error {
 	if t.conn.ph == nil {
 		return driver.ErrBadConn
 	}
+	_ = t.conn.ph.cancel.settle(t.ctx) // or it could hit the COMMIT
 	sent := t.conn.slot.begin(SlotExecuting, commit.Summary, commit.Fingerprint)
 	return t.conn.executed(t.ctx, commit, sent, t.tx.Commit())
 }
@@ -137,18 +138,14 @@ func (t *Tx) Rollback() error {
 }
 
 func (t *Tx) rollback() error {
-	c := t.conn
-	if t.ctx.Err() == nil || c.ph.dead() {
+	ph := t.conn.ph
+	_ = ph.cancel.settle(context.Background())
+	if t.ctx.Err() == nil || ph.dead() {
 		return t.tx.Rollback()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackLimit)
 	defer cancel()
-	if c.ph.cancel.pending() {
-		if err := c.ph.cancel.settle(ctx); err != nil {
-			return err
-		}
-	}
-	return c.ph.pg.Exec(ctx, "rollback").Close()
+	return ph.pg.Exec(ctx, "rollback").Close()
 }
 
 // pgxRows has stdlib's Rows under another name: embedded under its own it would be
