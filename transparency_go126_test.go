@@ -1,0 +1,5 @@
+//go:build !go1.27
+
+package lifeguard_test
+
+var rowsMethodsOfThisGo []string
