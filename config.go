@@ -11,6 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Mode says how long a virtual connection keeps a physical one.
@@ -46,10 +49,33 @@ const (
 	NestedRefuse NestedMode = "refuse"
 )
 
+// TraceMode says whether statements are traced; see [Config].TracerProvider.
+type TraceMode string
+
+const (
+	// TraceOn uses OpenTelemetry's global providers for those that Config lacks.
+	TraceOn TraceMode = "on"
+	// TraceOff makes neither spans nor OpenTelemetry metrics.
+	TraceOff TraceMode = "off"
+)
+
+// HistogramMode says which kind of Prometheus histograms the metrics have.
+type HistogramMode string
+
+const (
+	// HistogramsClassic have the buckets that the dashboards and alerts are written for.
+	HistogramsClassic HistogramMode = "classic"
+	// HistogramsBoth have native buckets too. A Prometheus that scrapes native
+	// histograms drops the classic ones unless always_scrape_classic_histograms is set.
+	HistogramsBoth HistogramMode = "both"
+)
+
 // Config holds every setting of a [Connector]. The zero value of a field is its
 // default; -1 switches off what can be switched off. A Config is copied when it is
 // used and never changed. The DSN keys, environment variables and defaults stand
 // in the table of [Settings].
+//
+//nolint:recvcheck // withDefaults returns a changed copy
 type Config struct {
 	// ConnConfig says how to reach PostgreSQL. It must come from pgx.ParseConfig or
 	// from [ParseConfig]. [WrapConnector] takes none: its inner connector knows.
@@ -62,13 +88,22 @@ type Config struct {
 	// AfterConnect is called with each new physical connection before its first use,
 	// to register types for example. An error closes the connection.
 	AfterConnect func(context.Context, *pgx.Conn) error
-	// Logger receives what an operator should read: leaks, lost connections. Default
+	// Logger receives what an operator should read: slow and refused statements, lost
+	// connections, failures to connect and the end of them, leaks. Statements appear
+	// without literals and arguments, errors by SQLSTATE, and bursts are cut. Default
 	// slog.Default().
 	Logger *slog.Logger
 	// Registerer is where the pool's metrics are registered, labelled with Name, until
 	// the Connector is closed. Default prometheus.DefaultRegisterer. A pool whose name
 	// is taken there gets a suffix: shop-2.
 	Registerer prometheus.Registerer
+	// TracerProvider makes a client span for each statement that is sent to the server,
+	// MeterProvider the histogram db.client.operation.duration. Either is off if nil,
+	// or OpenTelemetry's global one with lifeguard_trace=on; lifeguard_trace=off
+	// switches both off. A span costs a microsecond if it is not sampled and three if
+	// it is. The global providers are never set.
+	TracerProvider trace.TracerProvider
+	MeterProvider  metric.MeterProvider
 
 	Name string // lifeguard_name
 
@@ -81,16 +116,26 @@ type Config struct {
 	HealthCheckPeriod     time.Duration // pool_health_check_period
 	PingTimeout           time.Duration // pool_ping_timeout
 
-	Limit        int           // lifeguard_limit
+	Limit        int           // lifeguard_limit; AutoLimit for auto
 	Queue        int           // lifeguard_queue
 	QueueTimeout time.Duration // lifeguard_queue_timeout
 	QueueTarget  time.Duration // lifeguard_queue_target
 	TxShare      float64       // lifeguard_tx_share
 	Nested       NestedMode    // lifeguard_nested
+	FleetBudget  int           // lifeguard_fleet_budget
 
 	Mode      Mode          // lifeguard_mode
 	Cancel    CancelMode    // lifeguard_cancel
 	LeakAfter time.Duration // lifeguard_leak_after
+
+	Slow       time.Duration // lifeguard_slow
+	Trace      TraceMode     // lifeguard_trace
+	Histograms HistogramMode // lifeguard_histograms
+
+	// instance is the application_name of this instance's connections, if FleetBudget is
+	// set, and fleetEvery the time between two looks at the others, for tests.
+	instance   string
+	fleetEvery time.Duration
 
 	// registered is a name made by stdlib.RegisterConnConfig; stdlib alone can look it up.
 	registered string
@@ -145,8 +190,9 @@ var settings = []setting{
 		field: func(c *Config) any { return &c.PingTimeout },
 	},
 	{
-		key: "lifeguard_limit", initial: "", shown: "`pool_max_conns`", allowed: "an integer from 1 to pool_max_conns", low: 1, high: 10000,
-		doc:   "statements, transactions and pinned connections in flight at most",
+		key: "lifeguard_limit", initial: "", shown: "`pool_max_conns`", allowed: "an integer from 1 to pool_max_conns, or auto", low: 1, high: 10000,
+		doc:  "statements, transactions and pinned connections in flight at most; `auto` (experimental) adapts between 1 and `pool_max_conns` to what the server can do",
+		word: "auto", wordValue: AutoLimit,
 		field: func(c *Config) any { return &c.Limit },
 	},
 	{
@@ -163,6 +209,11 @@ var settings = []setting{
 		key: "lifeguard_queue_target", initial: "0", allowed: "a duration such as 20ms, or 0 for off", canBeOff: true,
 		doc:   "standing wait above which the queue sheds: newest first, and a wait no longer than this (CoDel with adaptive LIFO)",
 		field: func(c *Config) any { return &c.QueueTarget },
+	},
+	{
+		key: "lifeguard_fleet_budget", initial: "0", allowed: "an integer from 0 (off) to 100000", high: 100000, canBeOff: true,
+		doc:   "physical connections that all instances with the same application_name share on one server; each takes its part, at most `pool_max_conns`",
+		field: func(c *Config) any { return &c.FleetBudget },
 	},
 	{
 		key: "lifeguard_tx_share", initial: "0", allowed: "a number such as 0.8, from 0 (off) to 1", canBeOff: true,
@@ -196,6 +247,23 @@ var settings = []setting{
 		key: "lifeguard_leak_after", initial: "0", allowed: "a duration such as 30s, or 0 for off", canBeOff: true,
 		doc:   "log the stack that holds a physical connection longer than this, once per lease",
 		field: func(c *Config) any { return &c.LeakAfter },
+	},
+	{
+		key: "lifeguard_slow", initial: "1s", allowed: "a duration such as 200ms, or 0 for off", canBeOff: true,
+		doc:   "log a statement that takes this long from the call to the end of its rows, the wait for admission included; at most 10 lines a second",
+		field: func(c *Config) any { return &c.Slow },
+	},
+	{
+		key: "lifeguard_trace", initial: "", shown: "off, unless a provider is given in code", allowed: "on or off",
+		options: []string{string(TraceOn), string(TraceOff)},
+		doc:     "OpenTelemetry: a span for each statement that is sent, and `db.client.operation.duration`; `on` uses the global providers where code gave none",
+		field:   func(c *Config) any { return (*string)(&c.Trace) },
+	},
+	{
+		key: "lifeguard_histograms", initial: string(HistogramsClassic), allowed: "classic or both",
+		options: []string{string(HistogramsClassic), string(HistogramsBoth)},
+		doc:     "Prometheus histograms with `classic` buckets, or with `both` classic and native ones",
+		field:   func(c *Config) any { return (*string)(&c.Histograms) },
 	},
 }
 
@@ -251,6 +319,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Limit == 0 {
 		c.Limit = c.MaxConns
 	}
+	if c.FleetBudget > 0 {
+		c.MinConns = max(c.MinConns, 1) // an instance without a connection is not counted by the others
+	}
 	if err := c.validate(); err != nil {
 		return Config{}, err
 	}
@@ -262,6 +333,13 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Registerer == nil {
 		c.Registerer = prometheus.DefaultRegisterer
+	}
+	switch c.Trace {
+	case TraceOn:
+		c.TracerProvider = cmp.Or(c.TracerProvider, otel.GetTracerProvider())
+		c.MeterProvider = cmp.Or(c.MeterProvider, otel.GetMeterProvider())
+	case TraceOff:
+		c.TracerProvider, c.MeterProvider = nil, nil
 	}
 	if c.ConnConfig != nil {
 		c.ConnConfig = c.ConnConfig.Copy()

@@ -55,6 +55,10 @@ type Conn struct {
 	session *physical // session mode: the one that is always leased
 	parked  bool      // session mode: the pool may take session away
 
+	// What the lease had to wait for, until its first statement is sent.
+	wait     time.Duration // for admission
+	admitted time.Duration // when, on the limiter's clock; 0 if the lease is not new
+
 	ownsConnector bool
 }
 
@@ -84,34 +88,38 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
 	st := c.core.known.Analyze(query)
 	if err := c.lease(ctx, st, false); err != nil {
-		return nil, c.turnedAway(st, err)
+		return nil, c.turnedAway(ctx, st, verbExecute, err)
 	}
-	sent := c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
+	ctx, e := c.sending(ctx, st, verbExecute)
 	rows, err := c.sendQuery(ctx, query, args, prepared)
 	if c.stalePlan(st, err) {
 		c.forgetPlan(query)
 		rows, err = c.sendQuery(ctx, query, args, prepared)
 	}
 	if err != nil {
-		return nil, c.executed(ctx, st, sent, err)
+		return nil, c.executed(ctx, &e, err)
 	}
-	took := c.slot.setState(SlotRowsOpen) - sent
-	return &Rows{pgxRows: rows.(*stdlib.Rows), conn: c, ctx: ctx, st: st, took: took}, nil
+	e.first, e.result = c.slot.setState(SlotRowsOpen)-e.sent, true
+	c.adapt(&e)
+	return &Rows{pgxRows: rows.(*stdlib.Rows), conn: c, ctx: ctx, event: e}, nil //nolint:errcheck // stdlib has no other
 }
 
 // exec is the one path of everything that returns no rows.
 func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
 	st := c.core.known.Analyze(query)
 	if err := c.lease(ctx, st, false); err != nil {
-		return nil, c.turnedAway(st, err)
+		return nil, c.turnedAway(ctx, st, verbExecute, err)
 	}
-	sent := c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
+	ctx, e := c.sending(ctx, st, verbExecute)
 	result, err := c.sendExec(ctx, query, args, prepared)
 	if c.stalePlan(st, err) {
 		c.forgetPlan(query)
 		result, err = c.sendExec(ctx, query, args, prepared)
 	}
-	if err = c.executed(ctx, st, sent, err); err != nil {
+	if err == nil {
+		e.rows, _ = result.RowsAffected() // pgx always knows
+	}
+	if err = c.executed(ctx, &e, err); err != nil {
 		return nil, err
 	}
 	return result, nil
@@ -140,11 +148,11 @@ func (c *Conn) sendExec(ctx context.Context, query string, args []driver.NamedVa
 // BeginTx implements driver.ConnBeginTx.
 func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if err := c.lease(ctx, begin, true); err != nil {
-		return nil, c.turnedAway(begin, err)
+		return nil, c.turnedAway(ctx, begin, verbExecute, err)
 	}
-	sent := c.slot.begin(SlotExecuting, begin.Summary, begin.Fingerprint)
+	_, e := c.sending(ctx, begin, verbExecute) // COMMIT is no child of BEGIN
 	tx, err := c.ph.conn.BeginTx(ctx, opts)
-	if err = c.executed(ctx, begin, sent, err); err != nil {
+	if err = c.executed(ctx, &e, err); err != nil {
 		return nil, err
 	}
 	return &Tx{conn: c, ctx: ctx, tx: tx}, nil
@@ -158,14 +166,17 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	st := c.core.known.Analyze(query)
 	if err := c.lease(ctx, st, false); err != nil {
 		c.core.texts.release(query)
-		return nil, err
+		return nil, c.turnedAway(ctx, st, verbPrepare, err)
 	}
-	c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
+	do := verbPrepare
+	if _, done := c.ph.prepared[query]; done {
+		do = verbPing // nothing is sent
+	}
+	ctx, e := c.sending(ctx, st, do)
 	prepared, err := c.ph.prepare(ctx, query)
-	c.rest()
-	if err != nil {
+	if err = c.executed(ctx, &e, err); err != nil {
 		c.core.texts.release(query)
-		return nil, c.failed(ctx, err)
+		return nil, err
 	}
 	return &Stmt{conn: c, query: query, numInput: prepared.NumInput()}, nil
 }
@@ -173,15 +184,10 @@ func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 // Ping implements driver.Pinger.
 func (c *Conn) Ping(ctx context.Context) error {
 	if err := c.lease(ctx, ping, false); err != nil {
-		return err
+		return c.turnedAway(ctx, ping, verbPing, err)
 	}
-	c.slot.begin(SlotExecuting, ping.Summary, ping.Fingerprint)
-	err := c.ph.conn.Ping(ctx)
-	c.rest()
-	if err != nil {
-		return c.failed(ctx, err)
-	}
-	return nil
+	ctx, e := c.sending(ctx, ping, verbPing)
+	return c.executed(ctx, &e, c.ph.conn.Ping(ctx))
 }
 
 // Conn returns the pgx connection of the lease, for sql.Conn.Raw. It stays leased
@@ -197,7 +203,7 @@ func (c *Conn) Conn() *pgx.Conn {
 
 func (c *Conn) pgxConn(ctx context.Context) (*pgx.Conn, error) {
 	if err := c.lease(ctx, raw, false); err != nil {
-		return nil, err
+		return nil, c.turnedAway(ctx, raw, verbPing, err)
 	}
 	c.slot.begin(SlotIdleInConn, raw.Summary, raw.Fingerprint)
 	return c.ph.pgxConn(), nil
@@ -220,6 +226,7 @@ var (
 // A context that is done is reported as such, and here, because pgx would report it
 // as ErrBadConn, and database/sql would close a pinned sql.Conn for it.
 func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error {
+	c.wait, c.admitted = 0, 0
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -232,9 +239,15 @@ func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error 
 
 	want := requestFrom(ctx)
 	want.fingerprint, want.tx = st.Fingerprint, tx
+	asked := c.core.limiter.now()
 	s, err := c.core.limiter.acquire(ctx, want)
 	if err != nil {
+		c.wait = c.core.limiter.now() - asked
 		return err
+	}
+	c.admitted = s.acquired
+	if wait := s.acquired - asked; wait > clockNoise {
+		c.wait = wait
 	}
 	var ph *physical
 	defer func() {
@@ -255,6 +268,9 @@ func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error 
 	}
 	return nil
 }
+
+// clockNoise is what passes between two readings of the clock when nobody waits.
+const clockNoise = time.Microsecond
 
 // takePhysical finds the physical connection of a lease, on which nothing is prepared
 // that nobody needs. With an error it may return one that must be given back.
@@ -309,20 +325,49 @@ func (c *Conn) rest() time.Duration {
 	return c.slot.setState(SlotIdleInTx)
 }
 
-// executed ends an operation that was sent to the server: the slot rests, the metrics
-// know, and the error is as the application should see it.
-func (c *Conn) executed(ctx context.Context, st *sqltext.Statement, sent time.Duration, err error) error {
-	took := c.rest() - sent
+// sending begins an operation on the leased connection: what will be observed of it,
+// and its span, which is in the context that is returned.
+func (c *Conn) sending(ctx context.Context, st *sqltext.Statement, do verb) (context.Context, event) {
+	e := event{st: st, verb: do, slot: c.slot.index, wait: c.wait}
+	if c.core.tracing != nil && do != verbPing {
+		ctx = c.core.tracing.start(ctx, &e, c.ph)
+	}
+	e.sent = c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
+	if c.admitted > 0 {
+		e.open = e.sent - c.admitted
+	}
+	c.wait, c.admitted = 0, 0
+	return ctx, e
+}
+
+// executed ends an operation that was sent to the server: the slot rests, the event is
+// observed, and the error is as the application should see it.
+func (c *Conn) executed(ctx context.Context, e *event, err error) error {
+	e.took = c.rest() - e.sent
+	e.first = e.took
 	if err != nil {
 		err = c.failed(ctx, err)
+		e.lost = c.ph.dead() && !c.ph.cancelled
 	}
-	c.core.metrics.executed(st.Kind.Op(), took, err)
+	e.err = err
+	c.adapt(e)
+	c.core.observe(ctx, e)
 	return err
 }
 
+// rowsClosed is executed for a query whose first error is in its event.
+func (c *Conn) rowsClosed(ctx context.Context, e *event) {
+	e.took = e.first
+	if c.ph != nil {
+		e.took = c.rest() - e.sent
+		e.lost = e.err != nil && c.ph.dead() && !c.ph.cancelled
+	}
+	c.core.observe(ctx, e)
+}
+
 // turnedAway ends an operation that got no lease.
-func (c *Conn) turnedAway(st *sqltext.Statement, err error) error {
-	c.core.metrics.turnedAway(st.Kind.Op(), err)
+func (c *Conn) turnedAway(ctx context.Context, st *sqltext.Statement, do verb, err error) error {
+	c.core.turnedAway(ctx, &event{st: st, verb: do, wait: c.wait, err: err})
 	return err
 }
 

@@ -51,10 +51,10 @@ func (d Driver) Open(dsn string) (driver.Conn, error) {
 	}
 	conn, err := connector.Connect(context.Background())
 	if err != nil {
-		_ = connector.(*Connector).Close()
+		_ = connector.(*Connector).Close() //nolint:errcheck // OpenConnector returns no other
 		return nil, err
 	}
-	conn.(*Conn).ownsConnector = true
+	conn.(*Conn).ownsConnector = true //nolint:errcheck // Connect returns no other
 	return conn, nil
 }
 
@@ -80,12 +80,18 @@ var _ driver.Connector = (*Connector)(nil)
 
 // core is what a Connector stands on once its settings are known.
 type core struct {
-	cfg     Config
-	pool    *pool
-	limiter *limiter
-	texts   openTexts      // of prepared statements
-	known   *sqltext.Cache // what each SQL text is
-	metrics *metrics
+	cfg      Config
+	pool     *pool
+	limiter  *limiter
+	ceilings *ceilings      // of the limiter
+	auto     *autoLimit     // nil unless lifeguard_limit=auto
+	fleet    *fleet         // nil without lifeguard_fleet_budget
+	texts    openTexts      // of prepared statements
+	known    *sqltext.Cache // what each SQL text is
+	metrics  *metrics
+	top      topQueries
+	journal  *journal
+	tracing  *tracing // nil if it is off
 }
 
 // Open opens a database like sql.Open("lifeguard", dsn), but reports a bad DSN at
@@ -146,6 +152,9 @@ func (c *Config) checkInner() error {
 	if c.ConnConfig != nil || c.BeforeConnect != nil || c.AfterConnect != nil {
 		return errors.New("lifeguard: ConnConfig, BeforeConnect and AfterConnect belong to the inner connector; use stdlib.GetConnector's options")
 	}
+	if c.FleetBudget > 0 {
+		return errors.New("lifeguard: lifeguard_fleet_budget needs a DSN or NewConnector, where Lifeguard names the physical connections itself")
+	}
 	if c.Cancel == CancelKeep {
 		return errors.New("lifeguard: lifeguard_cancel=keep needs a DSN or NewConnector, where Lifeguard opens the physical connections itself")
 	}
@@ -167,15 +176,22 @@ func newCore(inner driver.Connector, cfg Config) (*core, error) {
 	}
 	co := &core{cfg: cfg, known: sqltext.NewCache(sqltext.CacheConfig{})}
 	co.limiter = newLimiter(cfg.limiterConfig(co.logStall, co.countWait))
-	co.pool = newPool(&co.cfg, inner.Connect, isPoolConnector(inner), co.limiter.now)
-	if co.metrics, err = registerMetrics(cfg.Registerer, cfg.Name, co.stats); err != nil {
+	co.journal = newJournal(&co.cfg, co.limiter.now)
+	co.pool = newPool(&co.cfg, co.journal.watching(inner.Connect), isPoolConnector(inner), co.limiter.now)
+	co.journal.watchPool(co.pool)
+	co.adapt()
+	if co.metrics, err = registerMetrics(&co.cfg, co.stats); err != nil {
 		cfg.Logger.Warn("lifeguard: the pool's metrics could not be registered", "pool", cfg.Name, "error", err)
+	}
+	if co.tracing, err = newTracing(&co.cfg, co.metrics.pool); err != nil {
+		cfg.Logger.Warn("lifeguard: the OpenTelemetry instrument could not be made", "pool", cfg.Name, "error", err)
 	}
 	return co, nil
 }
 
 // close ends everything that the core has started.
 func (co *core) close() {
+	co.auto.close()
 	co.limiter.close()
 	co.pool.close()
 	co.cfg.Registerer.Unregister(co.metrics)
@@ -187,7 +203,7 @@ func newInner(cfg *Config) (driver.Connector, error) {
 		if err := cfg.checkInner(); err != nil {
 			return nil, err
 		}
-		return stdlib.GetDefaultDriver().(driver.DriverContext).OpenConnector(cfg.registered)
+		return stdlib.GetDefaultDriver().(driver.DriverContext).OpenConnector(cfg.registered) //nolint:errcheck // stdlib's driver is one
 	}
 	if cfg.ConnConfig == nil {
 		return nil, errors.New("lifeguard: Config.ConnConfig is not set; make it with lifeguard.ParseConfig or pgx.ParseConfig")
@@ -197,6 +213,10 @@ func newInner(cfg *Config) (driver.Connector, error) {
 	}
 	own := *cfg
 	own.ConnConfig = cfg.ConnConfig.Copy()
+	if cfg.FleetBudget > 0 {
+		cfg.instance = fleetName(own.ConnConfig.RuntimeParams["application_name"])
+		own.ConnConfig.RuntimeParams["application_name"] = cfg.instance
+	}
 	options := []stdlib.OptionOpenDB{stdlib.OptionBeforeConnect(own.beforeConnect)}
 	if own.AfterConnect != nil {
 		options = append(options, stdlib.OptionAfterConnect(own.afterConnect))

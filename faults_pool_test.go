@@ -148,7 +148,7 @@ func holdsALeaseForLong(ctx context.Context, db *sql.DB, secret string, number i
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // no matter
+	defer tx.Rollback()
 	if _, err := tx.ExecContext(ctx, "select $1::text, $2::int", secret, number); err != nil {
 		return err
 	}
@@ -253,13 +253,13 @@ func TestAPanicInAHookReachesTheCallerOfTheStatement(t *testing.T) {
 		}
 		db := openConfig(t, cfg)
 		func() {
-			defer func() { fmt.Println("recovered:", recover()) }()
+			defer func() { fmt.Fprintln(os.Stdout, "recovered:", recover()) }()
 			_ = db.Ping()
 		}()
 		broken = false
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		fmt.Println("then:", db.PingContext(ctx))
+		fmt.Fprintln(os.Stdout, "then:", db.PingContext(ctx))
 		return
 	}
 	for _, hook := range []string{"before", "after"} {

@@ -211,8 +211,8 @@ func TestInSessionModeAConnectionInUseIsNotTakenAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn := c.(*lifeguard.Conn)
-	if !conn.IsValid() { // given to database/sql's free list
+	conn := c.(*lifeguard.Conn) //nolint:errcheck // Connect returns no other
+	if !conn.IsValid() {        // given to database/sql's free list
 		t.Fatal("not valid")
 	}
 	tx, err := conn.BeginTx(t.Context(), driver.TxOptions{})
@@ -249,10 +249,10 @@ func TestInSessionModeAConnectionThatNobodyUsedYetGivesWay(t *testing.T) {
 	other, err := connector.Connect(ctx)
 	if err != nil {
 		t.Errorf("waits beside a connection that nobody uses: %v", err)
-	} else if err := other.(driver.Pinger).Ping(t.Context()); err != nil {
+	} else if err := other.(driver.Pinger).Ping(t.Context()); err != nil { //nolint:errcheck // *lifeguard.Conn is one
 		t.Error(err)
 	}
-	if err := idle.(driver.Pinger).Ping(t.Context()); err != nil && !errors.Is(err, driver.ErrBadConn) {
+	if err := idle.(driver.Pinger).Ping(t.Context()); err != nil && !errors.Is(err, driver.ErrBadConn) { //nolint:errcheck // *lifeguard.Conn is one
 		t.Errorf("the one that gave way says %v, which database/sql does not retry", err)
 	}
 	_ = idle.Close()

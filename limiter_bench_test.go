@@ -9,7 +9,7 @@ import (
 )
 
 // Those with a sub-benchmark "lifeguard" have the names and shapes of
-// benchmarks/limiter_test.go, which has the rivals; `make bench-limiter` runs both
+// benchmarks/limiter/limiter_test.go, which has the rivals; `make bench-limiter` runs both
 // in turns, and benchstat puts them side by side.
 
 func benchLimiter(b *testing.B, cfg limiterConfig) *limiter {

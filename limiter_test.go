@@ -407,7 +407,7 @@ func TestTheContextCarriesOneValue(t *testing.T) {
 	}
 }
 
-func TestTheUncontendedPathAllocatesNothing(t *testing.T) { //nolint:paralleltest // it counts allocations
+func TestTheUncontendedPathAllocatesNothing(t *testing.T) {
 	l := newLimiter(limiterConfig{limit: 2, queueTimeout: time.Second})
 	defer l.close()
 	ctx := WithTenant(t.Context(), "acme")

@@ -2,7 +2,6 @@ package lifeguard
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -53,19 +52,29 @@ var durationBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .2
 //nolint:gochecknoglobals // a constant
 var waitBuckets = []float64{.0001, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
+// nativeFactor is the growth from one bucket of a native histogram to the next, and
+// nativeBuckets how many there may be.
+const (
+	nativeFactor  = 1.1
+	nativeBuckets = 160
+)
+
 // metrics is one pool's Prometheus collector. What happens on a query's path is
 // counted in children that were looked up once; everything else is read from Stats
 // when somebody collects.
 type metrics struct {
+	pool  string // as it is labelled
 	stats func() Stats
 
 	queries   *prometheus.CounterVec
 	durations *prometheus.HistogramVec
 	waits     *prometheus.HistogramVec
+	errors    *prometheus.CounterVec
 
 	queryBy    [sqltext.Ops][outcomes]prometheus.Counter
 	durationBy [sqltext.Ops]prometheus.Observer
 	waitBy     [priorities]prometheus.Observer
+	errorBy    map[string]prometheus.Counter // by SQLSTATE class; never changed
 
 	queueDepth, queueMax, limit, holdMean  *prometheus.Desc
 	slots, slotSeconds, refusals, admitted *prometheus.Desc
@@ -74,26 +83,50 @@ type metrics struct {
 
 var _ prometheus.Collector = (*metrics)(nil)
 
+// sqlstateClasses are PostgreSQL's error classes (its documentation, appendix A); the
+// classes of success and warnings are none.
+//
+//nolint:gochecknoglobals // a constant
+var sqlstateClasses = []string{
+	"03", "08", "09", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "21", "22", "23", "24", "25", "26", "27", "28", "2B", "2D", "2F",
+	"34", "38", "39", "3B", "3D", "3F", "40", "42", "44", "53", "54", "55", "57", "58", "72", "F0", "HV", "P0", "XX",
+}
+
+const (
+	classConnection = "08"    // also of what the network does without a word from the server
+	classOther      = "other" // no SQLSTATE, or one of an application's own
+)
+
 // newMetrics makes the collector of a pool of that name.
-func newMetrics(pool string, stats func() Stats) *metrics {
+func newMetrics(pool string, histograms HistogramMode, stats func() Stats) *metrics {
+	factor := 0.0
+	if histograms == HistogramsBoth {
+		factor = nativeFactor
+	}
 	labels := prometheus.Labels{"pool": pool}
 	desc := func(name, help string, variable ...string) *prometheus.Desc {
 		return prometheus.NewDesc("lifeguard_"+name, help, variable, labels)
 	}
 	m := &metrics{
-		stats: stats,
+		pool: pool, stats: stats,
 		queries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lifeguard_queries_total", ConstLabels: labels,
 			Help: "Statements, by operation, by what answered, and by how they ended.",
 		}, []string{"op", "source", "outcome"}),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "lifeguard_query_duration_seconds", ConstLabels: labels, Buckets: durationBuckets,
+			NativeHistogramBucketFactor: factor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: time.Hour,
 			Help: "Time from sending a statement to its first row or its result, by operation and by what answered.",
 		}, []string{"op", "source"}),
 		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "lifeguard_coroutine_wait_seconds", ConstLabels: labels, Buckets: waitBuckets,
+			NativeHistogramBucketFactor: factor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: time.Hour,
 			Help: "Time that a goroutine waited for admission, by priority; 0 if it did not have to.",
 		}, []string{"priority"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lifeguard_errors_total", ConstLabels: labels,
+			Help: "Operations that failed, pings and preparations too, by class of SQLSTATE; neither refusals nor what callers gave up.",
+		}, []string{"class"}),
 
 		queueDepth:  desc("pool_queue_depth", "Goroutines that wait for admission now."),
 		queueMax:    desc("pool_queue_max", "Goroutines that may wait; the next one is refused."),
@@ -109,11 +142,15 @@ func newMetrics(pool string, stats func() Stats) *metrics {
 		closed:      desc("pool_connections_closed_total", "Physical connections closed, by reason.", "reason"),
 	}
 	for op := range sqltext.Ops {
-		label := sqltext.Op(op).String()
+		label := op.String()
 		m.durationBy[op] = m.durations.WithLabelValues(label, "db")
 		for o := range outcomes {
 			m.queryBy[op][o] = m.queries.WithLabelValues(label, "db", o.String())
 		}
+	}
+	m.errorBy = make(map[string]prometheus.Counter, len(sqlstateClasses)+1)
+	for _, class := range append(sqlstateClasses, classOther) {
+		m.errorBy[class] = m.errors.WithLabelValues(class)
 	}
 	for i := range m.waitBy {
 		m.waitBy[i] = m.waits.WithLabelValues((Critical - Priority(i)).String())
@@ -121,22 +158,37 @@ func newMetrics(pool string, stats func() Stats) *metrics {
 	return m
 }
 
-// executed counts a statement that was sent to the server. ErrBadConn says that it
-// was not after all; database/sql tries again.
-func (m *metrics) executed(op sqltext.Op, took time.Duration, err error) {
-	if errors.Is(err, driver.ErrBadConn) {
+// executed counts a statement that was sent to the server. An exemplar costs twenty
+// times the observation, and is made only if the trace that it leads to is kept.
+func (m *metrics) executed(e *event) {
+	op := e.st.Kind.Op()
+	m.queryBy[op][outcomeOf(e.err)].Inc()
+	duration := m.durationBy[op]
+	if labels := e.exemplar(); labels != nil {
+		duration.(prometheus.ExemplarObserver).ObserveWithExemplar(e.first.Seconds(), labels) //nolint:errcheck // a histogram is one
 		return
 	}
-	m.queryBy[op][outcomeOf(err)].Inc()
-	m.durationBy[op].Observe(took.Seconds())
+	duration.Observe(e.first.Seconds())
 }
 
-// turnedAway counts a statement that did not reach the server.
-func (m *metrics) turnedAway(op sqltext.Op, err error) {
-	if errors.Is(err, driver.ErrBadConn) {
+// failed counts an error, if it is the server's or the network's.
+func (m *metrics) failed(err error, lost bool) {
+	if outcomeOf(err) != outcomeError {
 		return
 	}
-	m.queryBy[op][outcomeOf(err)].Inc()
+	sqlstate, kind := fault(err, lost)
+	class := classOther
+	switch {
+	case len(sqlstate) == 5:
+		class = sqlstate[:2]
+	case kind == faultConnection:
+		class = classConnection
+	}
+	counter, known := m.errorBy[class]
+	if !known {
+		counter = m.errorBy[classOther]
+	}
+	counter.Inc()
 }
 
 // countWait is the limiter's onWait. The metrics exist before anybody can wait.
@@ -149,6 +201,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.queries.Describe(ch)
 	m.durations.Describe(ch)
 	m.waits.Describe(ch)
+	m.errors.Describe(ch)
 	for _, d := range []*prometheus.Desc{
 		m.queueDepth, m.queueMax, m.limit, m.slots, m.slotSeconds, m.holdMean,
 		m.refusals, m.admitted, m.conns, m.connsMax, m.opened, m.closed,
@@ -162,6 +215,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.queries.Collect(ch)
 	m.durations.Collect(ch)
 	m.waits.Collect(ch)
+	m.errors.Collect(ch)
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
@@ -201,11 +255,12 @@ const namesakes = 1000
 // registerMetrics makes and registers the collector of a pool. If a pool of that name
 // is registered already, it gets a suffix: shop, shop-2, shop-3. A pool works without
 // being registered, so an error is for the log.
-func registerMetrics(to prometheus.Registerer, pool string, stats func() Stats) (*metrics, error) {
+func registerMetrics(cfg *Config, stats func() Stats) (*metrics, error) {
+	pool := cfg.Name
 	name := pool
 	for i := 2; i < namesakes; i++ {
-		m := newMetrics(name, stats)
-		err := to.Register(m)
+		m := newMetrics(name, cfg.Histograms, stats)
+		err := cfg.Registerer.Register(m)
 		if err == nil {
 			return m, nil
 		}
@@ -215,5 +270,5 @@ func registerMetrics(to prometheus.Registerer, pool string, stats func() Stats) 
 		}
 		name = fmt.Sprintf("%s-%d", pool, i)
 	}
-	return newMetrics(pool, stats), fmt.Errorf("%d pools are named %q", namesakes, pool)
+	return newMetrics(pool, cfg.Histograms, stats), fmt.Errorf("%d pools are named %q", namesakes, pool)
 }

@@ -83,7 +83,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := rows.Close(); err != nil {
+		if err := errors.Join(rows.Close(), rows.Err()); err != nil { //nolint:sqlclosecheck // within the loop
 			t.Fatal(err)
 		}
 	}
@@ -100,7 +100,7 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	if midway.Err() == nil {
 		t.Fatal("no division by zero")
 	}
-	_ = midway.Close()
+	_ = midway.Close() //nolint:sqlclosecheck // what follows needs its connection
 
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
@@ -188,6 +188,76 @@ func TestPoolsOfOneNameAreToldApartAndLeaveTheRegistry(t *testing.T) {
 		_ = second.Close()
 		if n, err := testutil.GatherAndCount(registry); err != nil || n != 1 {
 			t.Errorf("after Close the registry has %d series, %v", n, err)
+		}
+	}
+}
+
+func TestErrorsAreCountedByClass(t *testing.T) {
+	db, registry := openMeasured(t, pgtest.DSN(t), func(c *lifeguard.Config) { c.MaxConns, c.Queue = 1, -1 })
+	errorsOf := func(class string) float64 {
+		t.Helper()
+		return value(t, registry, "lifeguard_errors_total", "class="+class+",pool=shop")
+	}
+	fail := func(query string, args ...any) {
+		t.Helper()
+		if _, err := db.ExecContext(t.Context(), query, args...); err == nil {
+			t.Fatalf("%s: no error", query)
+		}
+	}
+	fail("select 1 / 0")                                                    // 22012
+	fail("select * from nowhere")                                           // 42P01
+	fail("select * from nowhere")                                           // 42P01
+	fail("do $$ begin raise exception 'x' using errcode = 'ZZ123'; end $$") // an application's own
+	fail("select $1::int", make(chan int))                                  // pgx cannot encode it
+	if _, err := db.PrepareContext(t.Context(), "selec 1"); err == nil {    //nolint:sqlclosecheck // it fails: 42601
+		t.Fatal("no syntax error")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+	defer cancel()
+	if _, err := db.ExecContext(ctx, "select pg_sleep(10)"); err == nil {
+		t.Fatal("no time-out")
+	}
+	for class, want := range map[string]float64{"22": 1, "42": 3, "other": 2, "57": 0, "08": 0, "23": 0} {
+		if got := errorsOf(class); got != want {
+			t.Errorf("%v errors of class %s, not %v", got, class, want)
+		}
+	}
+
+	unreachable, registry := openMeasured(t, "postgres://u@127.0.0.1:1/shop", nil)
+	if err := unreachable.PingContext(t.Context()); err == nil {
+		t.Fatal("connected to nowhere")
+	}
+	if got := value(t, registry, "lifeguard_errors_total", "class=08,pool=shop"); got != 1 {
+		t.Errorf("%v errors of class 08, not 1", got)
+	}
+}
+
+func TestHistogramsAreNativeOnlyIfAskedFor(t *testing.T) {
+	for setting, native := range map[string]bool{"classic": false, "both": true} {
+		db, registry := openMeasured(t, withSettings(pgtest.DSN(t), "lifeguard_histograms="+setting), nil)
+		mustExec(t, db, "select 1")
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				h := m.GetHistogram()
+				if h == nil {
+					continue
+				}
+				seen++
+				if len(h.GetBucket()) == 0 {
+					t.Errorf("%s: %s has no classic buckets", setting, f.GetName())
+				}
+				if got := h.Schema != nil; got != native {
+					t.Errorf("%s: %s is native: %t", setting, f.GetName(), got)
+				}
+			}
+		}
+		if seen == 0 {
+			t.Error("no histograms")
 		}
 	}
 }

@@ -42,7 +42,7 @@ func TestAPgxpoolHasItsConnectionsBackAfterEachLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	backTo(0, "after a ping")
-	rows, err := db.Query("select generate_series(1, 3)")
+	rows, err := db.Query("select generate_series(1, 3)") //nolint:rowserrcheck // none is read
 	if err != nil {
 		t.Fatal(err)
 	}

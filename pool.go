@@ -41,15 +41,18 @@ type pool struct {
 	ctx  context.Context // ends with the pool; bounds opening connections
 	stop context.CancelFunc
 
-	mu      sync.Mutex // guards all below; never held while blocking
-	total   int
-	opening int
-	idle    physicalList
-	parked  physicalList
-	waiting []chan struct{}
-	closed  bool
-	checker bool
-	work    sync.WaitGroup // background goroutines; added to under mu while open
+	mu       sync.Mutex // guards all below; never held while blocking
+	max      int        // pool_max_conns, or less; see setMax
+	total    int
+	opening  int
+	idle     physicalList
+	parked   physicalList
+	waiting  []chan struct{}
+	borrower chan *physical // see borrow; nil if there is none
+	onNoRoom func(open int) // the server has too many connections; nil without a fleet budget
+	closed   bool
+	checker  bool
+	work     sync.WaitGroup // background goroutines; added to under mu while open
 
 	opened atomic.Int64
 	ended  [endReasons]atomic.Int64
@@ -65,15 +68,16 @@ const (
 	endAge                        // pool_max_conn_lifetime
 	endIdle                       // pool_max_conn_idle_time
 	endClosed                     // the pool, or its virtual connection in session mode, was closed
+	endFleet                      // more than this instance's share of lifeguard_fleet_budget
 	endReasons
 )
 
 func (r endReason) String() string {
-	return [...]string{"lost", "cancelled", "dirty", "age", "idle", "closed"}[r]
+	return [...]string{"lost", "cancelled", "dirty", "age", "idle", "closed", "fleet"}[r]
 }
 
 func newPool(cfg *Config, connect func(context.Context) (driver.Conn, error), keepsNo bool, now func() time.Duration) *pool {
-	p := &pool{cfg: cfg, connect: connect, keepsNo: keepsNo, now: now}
+	p := &pool{cfg: cfg, connect: connect, keepsNo: keepsNo, now: now, max: cfg.MaxConns}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	if cfg.MinConns > 0 || cfg.MinIdleConns > 0 {
 		p.mu.Lock()
@@ -137,7 +141,7 @@ func (p *pool) take(ctx context.Context, prefer *physical) (*physical, error) {
 			p.mu.Unlock()
 			return ph, nil
 		}
-		if p.total < p.cfg.MaxConns {
+		if p.total < p.max {
 			p.total++
 			p.opening++
 			p.mu.Unlock()
@@ -156,7 +160,7 @@ func (p *pool) take(ctx context.Context, prefer *physical) (*physical, error) {
 func (p *pool) waitLocked(ctx context.Context) error {
 	ready := make(chan struct{}, 1)
 	p.waiting = append(p.waiting, ready)
-	victim := p.parked.popFront()
+	victim := p.stealLocked()
 	p.mu.Unlock()
 	if victim != nil {
 		p.end(victim, endIdle, nil)
@@ -279,6 +283,7 @@ func (p *pool) open(ctx context.Context) (*physical, error) {
 		if p.ctx.Err() != nil {
 			return nil, ErrClosed
 		}
+		p.reportNoRoom(err)
 		return nil, err
 	}
 	inner, ok := conn.(*stdlib.Conn)
@@ -311,7 +316,9 @@ func (p *pool) leave(opening int) {
 	p.mu.Lock()
 	p.total--
 	p.opening -= opening
-	p.wakeLocked()
+	if !p.handLocked(nil) {
+		p.wakeLocked()
+	}
 	p.mu.Unlock()
 }
 
@@ -333,7 +340,15 @@ func (p *pool) putOrRefuse(ph *physical, now time.Duration) (endReason, bool) {
 		p.mu.Unlock()
 		return endClosed, false
 	}
+	if p.surplusLocked() {
+		p.mu.Unlock()
+		return endFleet, false
+	}
 	ph.idleSince = now
+	if p.handLocked(ph) {
+		p.mu.Unlock()
+		return 0, true
+	}
 	p.idle.pushBack(ph, placeIdle)
 	p.wakeLocked()
 	p.mu.Unlock()

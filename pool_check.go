@@ -100,7 +100,7 @@ func (p *pool) fill() {
 	for {
 		p.mu.Lock()
 		short := p.total < p.cfg.MinConns || p.idle.size < p.cfg.MinIdleConns
-		if p.closed || !short || p.total >= p.cfg.MaxConns {
+		if p.closed || !short || p.total >= p.max {
 			p.mu.Unlock()
 			return
 		}

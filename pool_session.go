@@ -14,8 +14,18 @@ import (
 // for ever beside connections that nobody uses.
 
 // parkedFor is how long a connection that nobody uses stays with its owner when others
-// wait: long enough that a new one has been used first.
+// wait: long enough that a new one has been used first, and that one which is given
+// back under load is not taken from whoever gets it next.
 const parkedFor = 100 * time.Millisecond
+
+// stealLocked takes the connection that has been parked longest, if that is long enough.
+func (p *pool) stealLocked() *physical {
+	ph := p.parked.front
+	if ph == nil || p.now()-ph.idleSince < parkedFor {
+		return nil
+	}
+	return p.parked.remove(ph)
+}
 
 // openSession opens a connection for one virtual connection, or takes one that an
 // abandoned attempt or the warm-up has left. It begins parked: database/sql may have
@@ -29,6 +39,7 @@ func (p *pool) openSession(ctx context.Context) (*physical, error) {
 		return nil, err
 	}
 	p.mu.Lock()
+	ph.idleSince = p.now()
 	p.parked.pushBack(ph, placeParked)
 	p.mu.Unlock()
 	return ph, nil
@@ -42,6 +53,7 @@ func (p *pool) park(ph *physical) bool {
 	if p.closed || len(p.waiting) > 0 {
 		return false
 	}
+	ph.idleSince = p.now()
 	p.parked.pushBack(ph, placeParked)
 	return true
 }

@@ -95,7 +95,7 @@ func TestAClosedStatementIsGoneFromItsConnectionsAtTheirNextLease(t *testing.T) 
 					t.Fatal(err)
 				}
 				var n int
-				if err := tx.StmtContext(t.Context(), st).QueryRow(1).Scan(&n); err != nil || n != 2 {
+				if err := tx.StmtContext(t.Context(), st).QueryRow(1).Scan(&n); err != nil || n != 2 { //nolint:sqlclosecheck // the transaction's end closes it
 					t.Fatal(n, err)
 				}
 				if err := tx.Commit(); err != nil {
@@ -151,6 +151,7 @@ func TestStatementsOfOneTextAreCounted(t *testing.T) {
 			if err := c.QueryRow("y").Scan(&s); err != nil || s != "y!" {
 				t.Error(s, err)
 			}
+			mustClose(t, c)
 		})
 	}
 }
@@ -199,7 +200,7 @@ func TestAClosedTextPreparedAgainIsNew(t *testing.T) {
 				if err != nil {
 					return b.String() + showError(err)
 				}
-				b.WriteString(showResult(st.ExecContext(ctx, "17")) + showResult(st.ExecContext(ctx, "word")) + showError(st.Close()))
+				b.WriteString(showResult(st.ExecContext(ctx, "17")) + showResult(st.ExecContext(ctx, "word")) + showError(st.Close())) //nolint:sqlclosecheck // what Close says is compared
 			}
 			return b.String()
 		},
@@ -217,7 +218,7 @@ func TestAClosedTextPreparedAgainIsNew(t *testing.T) {
 				if err != nil {
 					return b.String() + showError(err)
 				}
-				b.WriteString(showResult(st.ExecContext(ctx, "17")) + showResult(st.ExecContext(ctx, "word")) + showError(st.Close()))
+				b.WriteString(showResult(st.ExecContext(ctx, "17")) + showResult(st.ExecContext(ctx, "word")) + showError(st.Close())) //nolint:sqlclosecheck // what Close says is compared
 			}
 			return b.String()
 		},
@@ -231,11 +232,11 @@ func TestAClosedTextPreparedAgainIsNew(t *testing.T) {
 			if err != nil {
 				return showError(err)
 			}
-			told := showResult(conn.ExecContext(ctx, "deallocate all")) + stmtTranscript(ctx, st, nil) + showError(st.Close())
+			told := showResult(conn.ExecContext(ctx, "deallocate all")) + stmtTranscript(ctx, st, nil) + showError(st.Close()) //nolint:sqlclosecheck // what Close says is compared
 			if st, err = conn.PrepareContext(ctx, "select 'deallocated'"); err != nil {
 				return told + showError(err)
 			}
-			return told + stmtTranscript(ctx, st, nil) + showError(st.Close())
+			return told + stmtTranscript(ctx, st, nil) + showError(st.Close()) //nolint:sqlclosecheck // what Close says is compared
 		},
 		"preparing again in a failed transaction": func(ctx context.Context, db *sql.DB) string {
 			return inTx(ctx, db, nil, func(tx *sql.Tx) string {
@@ -243,9 +244,9 @@ func TestAClosedTextPreparedAgainIsNew(t *testing.T) {
 				if err != nil {
 					return showError(err)
 				}
-				_ = st.Close()
+				_ = st.Close() //nolint:sqlclosecheck // it is prepared again
 				told := showResult(tx.ExecContext(ctx, "select 1/0"))
-				_, err = tx.PrepareContext(ctx, "select 'in a failed transaction'")
+				_, err = tx.PrepareContext(ctx, "select 'in a failed transaction'") //nolint:sqlclosecheck // it fails
 				return told + showError(err) + showError(tx.Rollback())
 			})
 		},
@@ -280,7 +281,7 @@ func TestAStatementServesManyGoroutinesOverManyConnections(t *testing.T) {
 						if err := own.QueryRow().Scan(&n); err != nil || n != i%5 {
 							t.Errorf("%d, %v", n, err)
 						}
-						if err := own.Close(); err != nil {
+						if err := own.Close(); err != nil { //nolint:sqlclosecheck // within the loop
 							t.Error(err)
 						}
 					}
@@ -349,6 +350,7 @@ func TestAStalePlanOutsideATransactionIsMadeAnewOnce(t *testing.T) {
 					return rows.Err()
 				}
 				ctx := t.Context()
+				//nolint:rowserrcheck // scan checks it
 				calls := map[string]func() error{
 					"DB.Query":       func() error { return scan(db.QueryContext(ctx, query, 1)) },
 					"Conn.Query":     func() error { return scan(conn.QueryContext(ctx, query, 1)) },
@@ -402,7 +404,7 @@ func TestAStalePlanInATransactionIsReportedAsPgxDoes(t *testing.T) {
 	calls := map[string]func(*sql.Tx) error{
 		"Query": func(tx *sql.Tx) error { return tx.QueryRow(query, 1).Scan(new(any)) },
 		"Exec":  func(tx *sql.Tx) error { _, err := tx.Exec(query, 1); return err },
-		"Stmt":  func(tx *sql.Tx) error { _, err := tx.Stmt(st).Exec(1); return err },
+		"Stmt":  func(tx *sql.Tx) error { _, err := tx.Stmt(st).Exec(1); return err }, //nolint:sqlclosecheck // the transaction's end closes it
 	}
 	changes := 0
 	for name, call := range calls {

@@ -8,4 +8,4 @@ import "database/sql/driver"
 var _ driver.RowsColumnScanner = (*Rows)(nil)
 
 // NextRow implements driver.RowsColumnScanner.
-func (r *Rows) NextRow() error { return r.failed(r.pgxRows.NextRow()) }
+func (r *Rows) NextRow() error { return r.read(r.pgxRows.NextRow()) }

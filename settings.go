@@ -12,16 +12,18 @@ import (
 
 // setting describes one key of the DSN and its field in [Config].
 type setting struct {
-	key      string
-	initial  string   // the default, as it would be written in a DSN
-	shown    string   // the default as documented, where initial cannot say it
-	allowed  string   // for error messages
-	options  []string // of an enumeration
-	low      int64    // of a number, inclusive
-	high     int64    // of a number, inclusive; 0 means no bound
-	canBeOff bool     // 0 in the DSN, -1 in the field
-	doc      string
-	field    func(*Config) any // pointer to the field
+	key       string
+	initial   string   // the default, as it would be written in a DSN
+	shown     string   // the default as documented, where initial cannot say it
+	allowed   string   // for error messages
+	options   []string // of an enumeration
+	low       int64    // of a number, inclusive
+	high      int64    // of a number, inclusive; 0 means no bound
+	canBeOff  bool     // 0 in the DSN, -1 in the field
+	word      string   // in place of a number
+	wordValue int      // and what the field then is
+	doc       string
+	field     func(*Config) any // pointer to the field
 }
 
 // Setting documents one setting: its DSN key, environment variable, default and
@@ -93,6 +95,10 @@ func knownKeys() string {
 func (s *setting) set(cfg *Config, source, text string) error {
 	switch field := s.field(cfg).(type) {
 	case *int:
+		if s.word != "" && text == s.word {
+			*field = s.wordValue
+			return nil
+		}
 		n, err := strconv.Atoi(text)
 		if err != nil || !s.inRange(int64(n)) {
 			return s.invalid(source, text)
@@ -167,7 +173,7 @@ func (c *Config) validate() error {
 		valid, shown := true, ""
 		switch field := s.field(c).(type) {
 		case *int:
-			valid = *field == 0 || *field == -1 && s.canBeOff || s.inRange(int64(*field))
+			valid = *field == 0 || *field == -1 && s.canBeOff || s.word != "" && *field == s.wordValue || s.inRange(int64(*field))
 			shown = strconv.Itoa(*field)
 		case *time.Duration:
 			valid = *field == 0 || *field == -1 && s.canBeOff || s.inRange(int64(*field))
@@ -188,6 +194,9 @@ func (c *Config) validate() error {
 	}
 	if low, high := max(c.MinConns, c.MinIdleConns), c.MaxConns; high > 0 && low > high {
 		return fmt.Errorf("lifeguard: pool_min_conns and pool_min_idle_conns must not exceed pool_max_conns (%d), not %d", high, low)
+	}
+	if c.FleetBudget > 0 && c.Mode == ModeSession {
+		return fmt.Errorf("lifeguard: lifeguard_fleet_budget needs lifeguard_mode=checkout: in session mode connections cannot be taken back")
 	}
 	if c.MaxConns > 0 && c.Limit > c.MaxConns {
 		return fmt.Errorf("lifeguard: lifeguard_limit must not exceed pool_max_conns (%d), not %d", c.MaxConns, c.Limit)

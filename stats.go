@@ -15,6 +15,8 @@ type Stats struct {
 	Name    string // lifeguard_name
 	Pool    PoolStats
 	Limiter LimiterStats
+	Auto    AutoStats
+	Fleet   FleetStats
 }
 
 // PoolStats counts physical connections.
@@ -26,7 +28,7 @@ type PoolStats struct {
 	Opening int
 
 	Opened uint64            // ever
-	Closed map[string]uint64 // ever, by reason: lost, cancelled, dirty, age, idle, closed
+	Closed map[string]uint64 // ever, by reason: lost, cancelled, dirty, age, idle, closed, fleet
 }
 
 // Stats returns a snapshot; the zero Stats while the DSN is not valid.
@@ -39,7 +41,7 @@ func (c *Connector) Stats() Stats {
 }
 
 func (co *core) stats() Stats {
-	return Stats{Name: co.cfg.Name, Pool: co.pool.stats(), Limiter: co.limiter.stats()}
+	return Stats{Name: co.cfg.Name, Pool: co.pool.stats(), Limiter: co.limiter.stats(), Auto: co.auto.snapshot(), Fleet: co.fleet.snapshot()}
 }
 
 // Slots describes what each slot in use is doing, in no order: who holds the
@@ -55,7 +57,7 @@ func (c *Connector) Slots() []SlotInfo {
 
 // SetLimit changes lifeguard_limit while the connector is at work, within 1 and
 // pool_max_conns. Raising it admits waiters at once. After lowering it, those in
-// flight finish.
+// flight finish. With lifeguard_limit=auto n is the most that it may rise to.
 func (c *Connector) SetLimit(n int) error {
 	co, err := c.ready()
 	if err != nil {
@@ -64,7 +66,7 @@ func (c *Connector) SetLimit(n int) error {
 	if n < 1 || n > co.cfg.MaxConns {
 		return fmt.Errorf("lifeguard: the limit must be from 1 to pool_max_conns (%d), not %d", co.cfg.MaxConns, n)
 	}
-	co.limiter.setLimit(n)
+	co.ceilings.setUser(n)
 	return nil
 }
 
@@ -101,7 +103,7 @@ func (p *pool) stats() PoolStats {
 // is off) into the limiter's own.
 func (c *Config) limiterConfig(onStall func(stall), onWait func(Priority, time.Duration, waitResult)) limiterConfig {
 	return limiterConfig{
-		limit:        c.Limit,
+		limit:        c.startLimit(),
 		maxLimit:     c.MaxConns,
 		queue:        c.Queue, // 0 follows the limit, -1: nobody waits
 		queueTimeout: max(c.QueueTimeout, 0),
@@ -120,5 +122,5 @@ func (co *core) logStall(st stall) {
 		"pool", co.cfg.Name, "limit", st.limit, "queued", st.queued, "waited_ms", st.waited.Round(time.Millisecond).Milliseconds(),
 		"idle_in_tx", st.states[SlotIdleInTx], "rows_open", st.states[SlotRowsOpen], "idle_in_conn", st.states[SlotIdleInConn],
 		"oldest_held_ms", st.oldest.Held.Milliseconds(), "oldest_state", st.oldest.State.String(),
-		"oldest_statement", st.oldest.SQL, "oldest_fingerprint", st.oldest.Fingerprint)
+		"oldest_statement", st.oldest.SQL, "oldest_fingerprint", fmt.Sprintf("%016x", st.oldest.Fingerprint))
 }

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/stdlib"
-
-	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
 
 // Stmt is a prepared statement: a text, known to be prepared on any connection that
@@ -119,8 +117,8 @@ func (t *Tx) Commit() error {
 		return driver.ErrBadConn
 	}
 	_ = t.conn.ph.cancel.settle(t.ctx) // or it could hit the COMMIT
-	sent := t.conn.slot.begin(SlotExecuting, commit.Summary, commit.Fingerprint)
-	return t.conn.executed(t.ctx, commit, sent, t.tx.Commit())
+	_, e := t.conn.sending(t.ctx, commit, verbExecute)
+	return t.conn.executed(t.ctx, &e, t.tx.Commit())
 }
 
 // rollbackLimit bounds the ROLLBACK of a transaction whose context has ended.
@@ -133,8 +131,8 @@ func (t *Tx) Rollback() error {
 	if t.conn.ph == nil {
 		return driver.ErrBadConn
 	}
-	sent := t.conn.slot.begin(SlotExecuting, rollback.Summary, rollback.Fingerprint)
-	return t.conn.executed(t.ctx, rollback, sent, t.rollback())
+	_, e := t.conn.sending(t.ctx, rollback, verbExecute)
+	return t.conn.executed(t.ctx, &e, t.rollback())
 }
 
 func (t *Tx) rollback() error {
@@ -158,9 +156,7 @@ type Rows struct {
 	*pgxRows
 	conn   *Conn
 	ctx    context.Context // of the query, to tell a cancellation from other errors
-	st     *sqltext.Statement
-	took   time.Duration // from sending to the first row
-	err    error         // the first, for the metrics
+	event  event           // with the first error
 	closed bool
 }
 
@@ -174,7 +170,7 @@ var (
 
 // Next implements driver.Rows.
 func (r *Rows) Next(dest []driver.Value) error {
-	return r.failed(r.pgxRows.Next(dest))
+	return r.read(r.pgxRows.Next(dest))
 }
 
 // Close implements driver.Rows.
@@ -182,21 +178,27 @@ func (r *Rows) Close() error {
 	err := r.failed(r.pgxRows.Close())
 	if !r.closed {
 		r.closed = true
-		if r.conn.ph != nil {
-			r.conn.rest()
-		}
-		r.conn.core.metrics.executed(r.st.Kind.Op(), r.took, r.err)
+		r.conn.rowsClosed(r.ctx, &r.event)
 	}
 	return err
 }
 
+// read counts what Next, or NextRow, has read.
+func (r *Rows) read(err error) error {
+	if err == nil {
+		r.event.rows++
+		return nil
+	}
+	return r.failed(err)
+}
+
 func (r *Rows) failed(err error) error {
-	if err == nil || err == io.EOF || r.closed || r.conn.ph == nil {
+	if err == nil || err == io.EOF || r.closed || r.conn.ph == nil { //nolint:errorlint // the end of the rows is io.EOF itself; what wraps it is a lost connection
 		return err
 	}
 	err = r.conn.failed(r.ctx, err)
-	if r.err == nil {
-		r.err = err
+	if r.event.err == nil {
+		r.event.err = err
 	}
 	return err
 }

@@ -74,7 +74,7 @@ func TestRowsAndStatementsAnswerDatabaseSQLAsStdlibsDo(t *testing.T) {
 		reflect.TypeFor[driver.RowsNextResultSet](), reflect.TypeFor[driver.RowsColumnTypeNullable](), reflect.TypeFor[driver.RowsColumnTypeLength](),
 		reflect.TypeFor[driver.RowsColumnTypePrecisionScale](), reflect.TypeFor[driver.RowsColumnTypeScanType](), reflect.TypeFor[driver.RowsColumnTypeDatabaseTypeName](),
 		//lint:ignore SA1019 that stdlib has none of it is part of what is pinned
-		reflect.TypeFor[driver.NamedValueChecker](), reflect.TypeFor[driver.ColumnConverter](), reflect.TypeFor[driver.StmtExecContext](), reflect.TypeFor[driver.StmtQueryContext](),
+		reflect.TypeFor[driver.NamedValueChecker](), reflect.TypeFor[driver.ColumnConverter](), reflect.TypeFor[driver.StmtExecContext](), reflect.TypeFor[driver.StmtQueryContext](), //nolint:staticcheck // as above
 	}
 	for theirs, own := range map[reflect.Type]reflect.Type{
 		reflect.TypeFor[*stdlib.Stmt](): reflect.TypeFor[*lifeguard.Stmt](),

@@ -133,7 +133,7 @@ func TestWhatRawLeavesBehindIsNotHandedOn(t *testing.T) {
 		"a closed connection": func(c *pgx.Conn) error { return c.Close(context.Background()) },
 		"an open transaction": func(c *pgx.Conn) error { _, err := c.Begin(context.Background()); return err },
 		"an open result": func(c *pgx.Conn) error {
-			_, err := c.Query(context.Background(), "select generate_series(1, 100000)")
+			_, err := c.Query(context.Background(), "select generate_series(1, 100000)") //nolint:sqlclosecheck // the point
 			return err
 		},
 		"an open copy": func(c *pgx.Conn) error {
@@ -327,7 +327,7 @@ func deadPort(t testing.TB) int {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return l.Addr().(*net.TCPAddr).Port //nolint:errcheck // of a TCP listener
 }
 
 func TestADeadFirstHostIsPassedOver(t *testing.T) {

@@ -65,7 +65,7 @@ func usualFolders() []string {
 }
 
 // folders is a variable for the tests of a machine without PostgreSQL.
-var folders = usualFolders()
+var folders = usualFolders() //nolint:gochecknoglobals // a test changes it
 
 // findPostgres returns the server binaries to use, or nil and the places where
 // there were none. It fails when LIFEGUARD_PG_BIN is set and wrong: who sets it
@@ -120,7 +120,7 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", "… 19beta1", "… 18devel"
+// "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)", "… 19beta1", "… 18devel".
 var versionPattern = regexp.MustCompile(`PostgreSQL\) (\d+)(?:\.(\d+))?`)
 
 // inspect asks the postgres in dir for its version, and wants initdb beside it.

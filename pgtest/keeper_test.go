@@ -105,11 +105,12 @@ func TestNothingIsLeftHoweverTheProcessEnds(t *testing.T) {
 func TestARedisEndsWithAKilledProcess(t *testing.T) {
 	for name, arrange := range map[string]func(*testing.T){
 		"redis-server": func(t *testing.T) {
+			t.Helper()
 			if _, err := exec.LookPath("redis-server"); err != nil {
 				t.Skip(err)
 			}
 		},
-		"miniredis": func(t *testing.T) { onlyGo(t, "exit 1") },
+		"miniredis": func(t *testing.T) { t.Helper(); onlyGo(t, "exit 1") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			arrange(t)

@@ -134,7 +134,7 @@ func (l *local) configure(opts Options) error {
 	return errors.Join(err, f.Close())
 }
 
-var confEscape = strings.NewReplacer(`\`, `\\`, `'`, `''`, "\n", `\n`)
+var confEscape = strings.NewReplacer(`\`, `\\`, `'`, `''`, "\n", `\n`) //nolint:gochecknoglobals // a constant table
 
 var settingName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?$`)
 
@@ -179,6 +179,8 @@ func (l *local) launchSamePort(ctx context.Context) error {
 }
 
 // freePort is a variable for the test of a clash.
+//
+//nolint:gochecknoglobals // a test changes it
 var freePort = func() (int, error) {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -186,7 +188,7 @@ var freePort = func() (int, error) {
 	}
 	defer listener.Close()
 
-	return listener.Addr().(*net.TCPAddr).Port, nil
+	return listener.Addr().(*net.TCPAddr).Port, nil //nolint:errcheck // of a TCP listener
 }
 
 // status reads postmaster.pid, which is the server's word about itself: line 1

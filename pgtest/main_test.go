@@ -52,7 +52,7 @@ func helperProcess(end string) {
 	}
 	s, err := Start(context.Background(), Options{CacheDir: os.Getenv("PGTEST_CACHE")})
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 		os.Exit(1)
 	}
 	pid := 0
@@ -77,7 +77,7 @@ func helperProcess(end string) {
 // openTempDir is t.TempDir for a user that this process drops to.
 func openTempDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(memoryDir(), "pgtest-of-pgtest-")
+	dir, err := os.MkdirTemp(memoryDir(), "pgtest-of-pgtest-") //nolint:usetesting // t.TempDir's parent is closed to that user
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func record(t *testing.T, f func(testing.TB)) (r *recorder) {
 	t.Helper()
 	r = &recorder{TB: t}
 	defer func() {
-		if problem := recover(); problem != errEnded {
+		if problem := recover(); problem != errEnded { //nolint:errorlint // the very value that was panicked with
 			t.Fatalf("the test was not ended, but: %v", problem)
 		}
 	}()

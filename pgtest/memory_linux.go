@@ -19,7 +19,7 @@ func memoryDir() string {
 		leastFree = 2 << 30
 	)
 	var fs syscall.Statfs_t
-	if err := syscall.Statfs(dir, &fs); err != nil || int64(fs.Type) != tmpfs {
+	if err := syscall.Statfs(dir, &fs); err != nil || fs.Type != tmpfs {
 		return ""
 	}
 	free := min(fs.Bavail*uint64(fs.Bsize), availableMemory())

@@ -327,7 +327,7 @@ func TestATakenPortIsReplaced(t *testing.T) {
 	freePort = func() (int, error) {
 		calls++
 		if calls < 3 {
-			return taken.Addr().(*net.TCPAddr).Port, nil
+			return taken.Addr().(*net.TCPAddr).Port, nil //nolint:errcheck // of a TCP listener
 		}
 		return real()
 	}
@@ -359,7 +359,7 @@ func TestWithoutPostgreSQLATestIsSkippedWithOneLine(t *testing.T) {
 	withoutPostgres(t)
 	t.Setenv("CI", "")
 	t.Setenv(envRequire, "")
-	r := record(t, func(t testing.TB) { NewServer(t, Options{}) })
+	r := record(t, func(t testing.TB) { NewServer(t, Options{}) }) //nolint:thelper // what is tested, not a helper
 	if !strings.HasPrefix(r.skipped, "pgtest: no PostgreSQL found: ") || strings.Contains(r.skipped, "\n") {
 		t.Errorf("skipped %q, failed %q", r.skipped, r.failed)
 	}
@@ -384,7 +384,7 @@ func TestWithoutPostgreSQLATestFailsWhereOneIsRequired(t *testing.T) {
 			withoutPostgres(t)
 			t.Setenv("CI", env.ci)
 			t.Setenv(envRequire, env.require)
-			r := record(t, func(t testing.TB) { NewServer(t, Options{}) })
+			r := record(t, func(t testing.TB) { NewServer(t, Options{}) }) //nolint:thelper // what is tested, not a helper
 			if (r.failed != "") != env.failed {
 				t.Errorf("skipped %q, failed %q", r.skipped, r.failed)
 			}

@@ -16,6 +16,8 @@ const startLimit = 3 * time.Minute
 
 // shared is the server of this test process. State of the package, because the
 // tests of a package have nothing else in common.
+//
+//nolint:gochecknoglobals // see above
 var shared struct {
 	mu     sync.Mutex
 	opts   Options

@@ -17,9 +17,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lifeguard-go/lifeguard/pgtest/container/internal/serve"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/wait"
+
+	"github.com/lifeguard-go/lifeguard/pgtest/container/internal/serve"
 )
 
 const (

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+
 	"github.com/lifeguard-go/lifeguard/pgtest/container/internal/serve"
 )
 

@@ -1,0 +1,251 @@
+package lifeguard
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/lifeguard-go/lifeguard/internal/sqltext"
+)
+
+// journal writes what an operator should read to Config.Logger. What can come in
+// bursts is bounded: each kind of line, and each reason of a refusal, has so many
+// lines a second; the next line that gets through says how many did not. No line has
+// a value: statements appear without literals and arguments, errors by their SQLSTATE.
+//
+// Levels: Error when no connection can be had; Warn for a statement or a connection
+// that somebody should look at; Info for good news.
+type journal struct {
+	logger *slog.Logger
+	name   string // of the pool
+	now    func() time.Duration
+	limit  int // pool_max_conns
+
+	slowLines, lostLines, connectLines ration
+	refusalLines                       map[string]*ration // by reason; never changed
+
+	pool atomic.Pointer[pool] // for the line on churn; nil while it is being made, or pools elsewhere
+
+	mu          sync.Mutex // guards all below; never held while blocking
+	failures    int        // to connect, since the last success
+	failedSince time.Duration
+	window      time.Duration // when it began
+	opened      int           // connections, in this window
+	closedThen  [endReasons]int64
+}
+
+const (
+	slowPerSecond    = 10
+	lostPerSecond    = 5
+	refusedPerSecond = 1 // for each reason
+	connectPerSecond = 1
+)
+
+func newJournal(cfg *Config, now func() time.Duration) *journal {
+	j := &journal{logger: cfg.Logger, name: cfg.Name, now: now, limit: cfg.MaxConns, refusalLines: make(map[string]*ration)}
+	for _, reason := range overloadReasons {
+		j.refusalLines[string(reason)] = &ration{}
+	}
+	j.refusalLines[reasonNested] = &ration{}
+	return j
+}
+
+// ration lets so many lines pass in a second.
+type ration struct {
+	mu         sync.Mutex // guards all below; never held while blocking
+	until      time.Duration
+	passed     int
+	suppressed uint64
+}
+
+// take reports whether a line may be written, and how many were not since the last.
+func (r *ration) take(now time.Duration, perSecond int) (suppressed uint64, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now >= r.until {
+		r.until, r.passed = now+time.Second, 0
+	}
+	if r.passed >= perSecond {
+		r.suppressed++
+		return 0, false
+	}
+	r.passed++
+	suppressed, r.suppressed = r.suppressed, 0
+	return suppressed, true
+}
+
+// slow reports a statement that took longer than lifeguard_slow from the call to the
+// end of its rows.
+func (j *journal) slow(ctx context.Context, e *event) {
+	suppressed, ok := j.slowLines.take(j.now(), slowPerSecond)
+	if !ok {
+		return
+	}
+	attrs := append(j.statement(ctx, e.st),
+		slog.String("sql", e.st.Normalized),
+		slog.Float64("duration_ms", millis(e.took)),
+		slog.Float64("first_row_ms", millis(e.first)),
+		slog.Float64("wait_ms", millis(e.wait)),
+		slog.Float64("connect_ms", millis(e.open)),
+		slog.Int64("rows", e.rows),
+	)
+	if e.verb == verbPrepare {
+		attrs = append(attrs, slog.Bool("prepare", true))
+	}
+	j.write(ctx, slog.LevelWarn, "lifeguard: slow statement", suppressed, withFault(attrs, e))
+}
+
+// refused reports a statement that the limiter did not admit.
+func (j *journal) refused(ctx context.Context, e *event) {
+	reason := refusalReason(e.err)
+	suppressed, ok := j.refusalLines[reason].take(j.now(), refusedPerSecond)
+	if !ok {
+		return
+	}
+	attrs := append(j.statement(ctx, e.st), slog.String("reason", reason), slog.Float64("wait_ms", millis(e.wait)))
+	if overload, ok := errors.AsType[*OverloadError](e.err); ok {
+		attrs = append(attrs,
+			slog.Int("limit", overload.Limit),
+			slog.Int("queued", overload.Queued),
+			slog.Float64("retry_after_ms", millis(overload.RetryAfter)),
+		)
+	}
+	j.write(ctx, slog.LevelWarn, "lifeguard: statement refused", suppressed, attrs)
+}
+
+// lost reports a connection that died under a statement.
+func (j *journal) lost(ctx context.Context, e *event) {
+	suppressed, ok := j.lostLines.take(j.now(), lostPerSecond)
+	if !ok {
+		return
+	}
+	attrs := append(j.statement(ctx, e.st), slog.Float64("duration_ms", millis(e.took)), slog.Float64("wait_ms", millis(e.wait)))
+	j.write(ctx, slog.LevelWarn, "lifeguard: connection lost during a statement", suppressed, withFault(attrs, e))
+}
+
+// statement begins a line about a statement.
+func (j *journal) statement(ctx context.Context, st *sqltext.Statement) []slog.Attr {
+	attrs := make([]slog.Attr, 0, 16)
+	attrs = append(attrs, slog.String("pool", j.name), slog.String("summary", st.Summary), slog.String("fingerprint", fmt.Sprintf("%016x", st.Fingerprint)))
+	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
+		attrs = append(attrs, slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String()))
+	}
+	return attrs
+}
+
+func withFault(attrs []slog.Attr, e *event) []slog.Attr {
+	if e.err == nil {
+		return attrs
+	}
+	_, kind := fault(e.err, e.lost)
+	return append(attrs, slog.String("error", kind))
+}
+
+func (j *journal) write(ctx context.Context, level slog.Level, text string, suppressed uint64, attrs []slog.Attr) {
+	if suppressed > 0 {
+		attrs = append(attrs, slog.Uint64("suppressed", suppressed))
+	}
+	j.logger.LogAttrs(ctx, level, text, attrs...)
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// watching opens connections through connect and keeps an eye on it: on failures, on
+// the first success after them, and on churn.
+func (j *journal) watching(connect func(context.Context) (driver.Conn, error)) func(context.Context) (driver.Conn, error) {
+	return func(ctx context.Context) (driver.Conn, error) {
+		conn, err := connect(ctx)
+		switch {
+		case err == nil:
+			j.connected(ctx)
+		case !errors.Is(err, context.Canceled): // the connector is being closed
+			j.connectFailed(ctx, err)
+		}
+		return conn, err
+	}
+}
+
+func (j *journal) connectFailed(ctx context.Context, err error) {
+	now := j.now()
+	j.mu.Lock()
+	if j.failures == 0 {
+		j.failedSince = now
+	}
+	j.failures++
+	failures, since := j.failures, j.failedSince
+	j.mu.Unlock()
+
+	suppressed, ok := j.connectLines.take(now, connectPerSecond)
+	if !ok {
+		return
+	}
+	sqlstate, kind := fault(err, false)
+	attrs := []slog.Attr{
+		slog.String("pool", j.name), slog.String("error", kind), slog.Int("failures", failures), slog.Float64("failing_ms", millis(now-since)),
+	}
+	if refused, ok := errors.AsType[*pgconn.ConnectError](err); ok && sqlstate == "" {
+		attrs = append(attrs, slog.String("detail", refused.Error())) // which address, and why; no password
+	}
+	j.write(ctx, slog.LevelError, "lifeguard: could not open a connection", suppressed, attrs)
+}
+
+// churnWindow is how long connections are counted for the line on churn: when twice
+// as many were opened in it as can be open, something keeps closing them.
+const churnWindow = 10 * time.Second
+
+func (j *journal) connected(ctx context.Context) {
+	now := j.now()
+	closed := j.closedNow()
+	j.mu.Lock()
+	failures, since := j.failures, j.failedSince
+	j.failures = 0
+	if j.opened == 0 || now-j.window > churnWindow {
+		j.window, j.opened, j.closedThen = now, 0, closed
+	}
+	j.opened++
+	churning := j.opened == 2*j.limit && j.pool.Load() != nil
+	opened, window, then := j.opened, now-j.window, j.closedThen
+	j.mu.Unlock()
+
+	if failures > 0 {
+		j.write(ctx, slog.LevelInfo, "lifeguard: connected again", 0, []slog.Attr{
+			slog.String("pool", j.name), slog.Int("failures", failures), slog.Float64("failing_ms", millis(now-since)),
+		})
+	}
+	if churning {
+		attrs := []slog.Attr{slog.String("pool", j.name), slog.Int("opened", opened), slog.Float64("window_ms", millis(window))}
+		for r := range endReasons {
+			if n := closed[r] - then[r]; n > 0 {
+				attrs = append(attrs, slog.Int64("closed_"+r.String(), n))
+			}
+		}
+		j.write(ctx, slog.LevelWarn, "lifeguard: connections do not last", 0, attrs)
+	}
+}
+
+// watchPool makes the pool known whose connections are watched. One that takes its
+// connections from a pgxpool opens one for each lease; that is no churn.
+func (j *journal) watchPool(p *pool) {
+	if !p.keepsNo {
+		j.pool.Store(p)
+	}
+}
+
+func (j *journal) closedNow() (n [endReasons]int64) {
+	p := j.pool.Load()
+	if p == nil {
+		return n
+	}
+	for r := range n {
+		n[r] = p.ended[r].Load()
+	}
+	return n
+}

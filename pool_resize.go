@@ -1,0 +1,132 @@
+package lifeguard
+
+import (
+	"context"
+	"errors"
+)
+
+// setMax bounds the physical connections from now on, within 1 and pool_max_conns.
+// Idle ones beyond it are closed, oldest use first; leased ones at the end of their
+// lease.
+func (p *pool) setMax(n int) {
+	var surplus []*physical
+	p.mu.Lock()
+	p.max = min(max(n, 1), p.cfg.MaxConns)
+	for p.total-len(surplus) > p.max && p.idle.size > 0 {
+		surplus = append(surplus, p.idle.popFront())
+	}
+	for range min(len(p.waiting), max(p.max-p.total, 0)) {
+		p.wakeLocked()
+	}
+	p.mu.Unlock()
+	for _, ph := range surplus {
+		p.end(ph, endFleet, nil)
+	}
+}
+
+// surplusLocked reports whether a connection that comes back is one too many. While
+// somebody waits for one, he was admitted before the pool shrank.
+func (p *pool) surplusLocked() bool {
+	return p.total > p.max && len(p.waiting) == 0 && p.borrower == nil
+}
+
+// reportNoRoom tells the fleet if the server refused a connection for having too many.
+func (p *pool) reportNoRoom(err error) {
+	if !isNoRoom(err) {
+		return
+	}
+	p.mu.Lock()
+	report, open := p.onNoRoom, p.total
+	p.mu.Unlock()
+	if report != nil {
+		report(open)
+	}
+}
+
+// borrow takes a connection past the limiter, for a moment: whoever the limiter has
+// admitted may wait for it. If all are in use the next that comes back is handed
+// over, so that a saturated pool does not keep the borrower out. There is one
+// borrower at most.
+func (p *pool) borrow(ctx context.Context) (*physical, error) {
+	for {
+		ph, err := p.takeFirst(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if ph == nil {
+			ph, bad, err := p.openCatching(ctx)
+			if bad != nil {
+				return nil, errors.New("lifeguard: a connect hook panicked")
+			}
+			return ph, err
+		}
+		err = ph.renew(ctx, p.now(), p.cfg.PingTimeout)
+		if err == nil {
+			return ph, nil
+		}
+		p.end(ph, endLost, nil)
+		if !errors.Is(err, errLost) {
+			return nil, err
+		}
+	}
+}
+
+// takeFirst is take for the borrower: a connection, or nil with a place reserved.
+func (p *pool) takeFirst(ctx context.Context) (*physical, error) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, ErrClosed
+	}
+	if ph := p.idle.popBack(); ph != nil {
+		p.mu.Unlock()
+		return ph, nil
+	}
+	if p.total < p.max {
+		p.total++
+		p.opening++
+		p.mu.Unlock()
+		return nil, nil
+	}
+	handed := make(chan *physical, 1)
+	p.borrower = handed
+	p.mu.Unlock()
+
+	select {
+	case ph := <-handed:
+		return ph, nil
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	missed := p.borrower == handed
+	if missed {
+		p.borrower = nil
+	}
+	p.mu.Unlock()
+	if missed {
+		return nil, ctx.Err()
+	}
+	if ph := <-handed; ph != nil {
+		p.put(ph)
+	} else {
+		p.leave(1)
+	}
+	return nil, ctx.Err()
+}
+
+// handLocked gives a connection, or with nil the place of one, to the borrower.
+func (p *pool) handLocked(ph *physical) bool {
+	if p.borrower == nil {
+		return false
+	}
+	if ph == nil {
+		if p.total >= p.max {
+			return false
+		}
+		p.total++
+		p.opening++
+	}
+	p.borrower <- ph
+	p.borrower = nil
+	return true
+}
