@@ -1,0 +1,98 @@
+# The usual errands. `make help` lists them.
+
+# Pinned, and installed by this file alone.
+GOLANGCI_LINT_VERSION := v2.15.0
+
+BIN     := $(CURDIR)/bin
+TOOL    := go tool -modfile=$(CURDIR)/tools/go.mod
+# Every module of the repository but the one that only pins tools.
+MODULES := $(patsubst %/go.mod,%,$(shell find . -name go.mod -not -path './tools/*' -not -path './.*/*' | sort))
+
+DURATION   ?= 5s
+GOROUTINES ?= 64
+CONNS      ?= 8
+BENCH      ?= Stub|Server
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## download what the modules and tools need, and check that there is a PostgreSQL
+	@set -e; for m in $(MODULES) ./tools; do echo "go mod download in $$m"; (cd $$m && go mod download); done
+	go run ./cmd/lifeguard demo -duration 100ms -rows 1000
+
+.PHONY: demo
+demo: ## run a mixed workload on a real PostgreSQL (DURATION, GOROUTINES, CONNS)
+	go run ./cmd/lifeguard demo -duration $(DURATION) -goroutines $(GOROUTINES) -conns $(CONNS)
+
+.PHONY: overload
+overload: ## offer ten times what the server can do, to pgx/stdlib and to Lifeguard
+	go run ./cmd/lifeguard demo -overload 10 -duration $(DURATION) -conns $(CONNS)
+
+.PHONY: test
+test: ## run the tests of every module, with the race detector
+	@set -e; for m in $(MODULES); do echo "go test in $$m"; (cd $$m && go test -race -timeout 10m ./...); done
+
+.PHONY: bench
+bench: ## Lifeguard beside plain pgx/stdlib, in turns, ten times; ratios (BENCH=regexp)
+	@out=$$(mktemp) && for i in 1 2 3 4 5 6 7 8 9 10; do \
+		go test -run '^$$' -bench '$(BENCH)' -benchtime 300ms -benchmem -timeout 30m . >>$$out || exit 1; done; \
+	$(TOOL) benchstat -col /driver $$out; rm -f $$out
+
+.PHONY: bench-limiter
+bench-limiter: ## the limiter beside other limiters, in turns, six times
+	@out=$$(mktemp) && for i in 1 2 3 4 5 6; do \
+		go test -run '^$$' -bench '^BenchmarkLimiter(Uncontended|UncontendedParallel|Contended)$$' -benchtime 300000x . >>$$out || exit 1; \
+		(cd benchmarks && go test -run '^$$' -bench BenchmarkLimiter -benchtime 300000x ./limiter) >>$$out || exit 1; done; \
+	$(TOOL) benchstat -ignore pkg $$out; rm -f $$out
+
+.PHONY: bench-overload
+bench-overload: ## ten times the load, through every way to PostgreSQL; writes docs/performance.md, 15 minutes
+	cd benchmarks && go run ./overload -out ../docs
+
+.PHONY: build
+build: ## compile every module
+	@set -e; for m in $(MODULES); do echo "go build in $$m"; (cd $$m && go build ./...); done
+
+.PHONY: cross
+cross: ## compile every module, tests too, for macOS and Windows
+	@set -e; for target in darwin/arm64 windows/amd64; do for m in $(MODULES); do \
+		echo "$$target in $$m"; \
+		(cd $$m && export CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} && go build ./... && go vet ./...); \
+	done; done
+
+.PHONY: fmt
+fmt: ## format the code
+	$(TOOL) gofumpt -extra=group_params -w .
+
+.PHONY: check-fmt
+check-fmt: ## fail if code is not formatted
+	@unformatted=$$($(TOOL) gofumpt -extra=group_params -l .); \
+	if [ -n "$$unformatted" ]; then echo "run make fmt; not formatted:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: vet
+vet: ## go vet every module
+	@set -e; for m in $(MODULES); do echo "go vet in $$m"; (cd $$m && go vet ./...); done
+
+.PHONY: staticcheck
+staticcheck: ## staticcheck every module
+	@set -e; for m in $(MODULES); do echo "staticcheck in $$m"; (cd $$m && $(TOOL) staticcheck ./...); done
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION) ## golangci-lint every module; builds the linter the first time, which takes minutes
+	@set -e; for m in $(MODULES); do echo "golangci-lint in $$m"; (cd $$m && $< run --config $(CURDIR)/.golangci.yml ./...); done
+
+$(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv $(BIN)/golangci-lint $@
+
+.PHONY: settings
+settings: ## write the table of settings into README.md
+	go test -run TestTheReadmeListsEverySetting -update .
+
+.PHONY: clean
+clean: ## remove installed tools
+	rm -rf $(BIN)

@@ -1,0 +1,52 @@
+# The errands of the Makefile, for those who use just. `just` lists them.
+
+duration := "5s"
+goroutines := "64"
+conns := "8"
+
+_default:
+    @just --list --unsorted
+
+# download what the modules and tools need, and check that there is a PostgreSQL
+setup:
+    make setup
+
+# run a mixed workload on a real PostgreSQL
+demo *flags:
+    go run ./cmd/lifeguard demo -duration {{ duration }} -goroutines {{ goroutines }} -conns {{ conns }} {{ flags }}
+
+# offer ten times what the server can do, to pgx/stdlib and to Lifeguard
+overload *flags:
+    go run ./cmd/lifeguard demo -overload 10 -duration {{ duration }} -conns {{ conns }} {{ flags }}
+
+# run the tests of every module, with the race detector
+test:
+    make test
+
+# run the benchmarks
+bench pattern=".":
+    make bench BENCH='{{ pattern }}'
+
+# measure what becomes of too much load, through every way to PostgreSQL; 15 minutes
+bench-overload:
+    make bench-overload
+
+# compile every module
+build:
+    make build
+
+# format the code
+fmt:
+    make fmt
+
+# go vet and staticcheck, every module
+check:
+    make vet staticcheck
+
+# golangci-lint; builds the linter the first time, which takes minutes
+lint:
+    make lint
+
+# what CI does
+ci:
+    .ci/run
