@@ -113,7 +113,7 @@ func TestRefusedRowsAreFoundAndAllOthersLand(t *testing.T) {
 				if got := strings.Join(rowErr.Columns, ", "); got != test.column {
 					t.Errorf("columns %q, not %q (%q)", got, test.column, pgErr.Where)
 				}
-				if row := told.rows[i].(batchItem); !strings.HasPrefix(row.Name, secret) && row.ID >= 0 {
+				if row, ok := told.rows[i].(batchItem); !ok || !strings.HasPrefix(row.Name, secret) && row.ID >= 0 {
 					t.Errorf("the dead letter is %+v", row)
 				}
 				if strings.Contains(rowErr.Error()+err.Error(), secret) {

@@ -81,7 +81,11 @@ func TestOnAnotherDriverRowsGoInByValues(t *testing.T) {
 	var ids []int64
 	for _, values := range d.committed {
 		for i := 0; i < len(values); i += 2 {
-			ids = append(ids, values[i].(int64))
+			id, ok := values[i].(int64)
+			if !ok {
+				t.Fatalf("the id is a %T", values[i])
+			}
+			ids = append(ids, id)
 		}
 	}
 	if len(ids) != 39_999 || !slices.IsSorted(ids) {

@@ -38,7 +38,9 @@ func ExampleBatchInserter() {
 	inserter, err := lifeguard.NewBatchInserter[measurement](db, "public.measurement", lifeguard.BatchConfig{
 		Workers: 2,
 		OnRowError: func(row any, err *lifeguard.RowError) { // the dead letters
-			fmt.Println("refused:", row.(measurement).Value, err.Columns)
+			if refused, ok := row.(measurement); ok {
+				fmt.Println("refused:", refused.Value, err.Columns)
+			}
 		},
 	})
 	if err != nil {

@@ -48,7 +48,7 @@ func TestFleetChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Println("instance", connector.Stats().Fleet.Instance)
+	fmt.Fprintln(os.Stdout, "instance", connector.Stats().Fleet.Instance)
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent closes it
 	stop()
 	load.Wait()

@@ -468,7 +468,7 @@ func TestTheTableOfFingerprintsIsBounded(t *testing.T) {
 	})
 }
 
-func TestASampleAllocatesNothing(t *testing.T) { //nolint:paralleltest // it counts allocations
+func TestASampleAllocatesNothing(t *testing.T) {
 	a, _, _ := idleAuto(t, 20)
 	o := sample{firstRow: time.Millisecond, fingerprint: 1, ok: true, inFlight: 8}
 	a.observe(o)

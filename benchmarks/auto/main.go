@@ -79,7 +79,7 @@ func run(phase time.Duration, reps int, svg, only string) error {
 	if err != nil {
 		return err
 	}
-	defer server.Stop()
+	defer func() { _ = server.Stop() }()
 	dsn, _, err := server.CreateDatabase(ctx)
 	if err != nil {
 		return err

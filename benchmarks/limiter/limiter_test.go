@@ -75,6 +75,7 @@ var rivals = []rival{
 		}
 	}},
 	{"puddle", func(b *testing.B) func(context.Context) (held, error) {
+		b.Helper()
 		p, err := puddle.NewPool(&puddle.Config[int]{
 			Constructor: func(context.Context) (int, error) { return 0, nil },
 			Destructor:  func(int) {},

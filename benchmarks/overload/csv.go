@@ -21,7 +21,7 @@ func header() []string {
 	return names
 }
 
-func (r row) record() []string {
+func (r *row) record() []string {
 	v := reflect.ValueOf(r)
 	out := make([]string, v.NumField())
 	for i := range out {

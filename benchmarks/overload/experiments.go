@@ -107,7 +107,7 @@ func (c *cell) prioritised() (func() []call, func(context.Context, *session, *ca
 
 // prioritiesOf is the Critical share of each variant. 20 % of 5 × is as much as the
 // server can do, with nothing to spare; 12 % of 5 × is 60 % of that.
-var prioritiesOf = map[string]float64{variant20: 0.20, variant12: 0.12} //nolint:gochecknoglobals // a constant table
+var prioritiesOf = map[string]float64{variant20: 0.20, variant12: 0.12}
 
 const (
 	variant20     = "20 % Critical"
@@ -367,7 +367,7 @@ func (p *plan) round(ctx context.Context, c cell, variants, who []string) error 
 }
 
 // line is for whoever watches.
-func (r row) line() string {
+func (r *row) line() string {
 	return fmt.Sprintf("%-10s %-22s %-13s %4g×  good %4.0f of %-5.0f p50 %5.1f p99 %5.1f  share %.3f, other %.3f %5.1f  no answer: p50 %.3f p99 %.3f ≤1ms %.3f  expired %d refused %d (%d %d %d %d) 53300 %d failed %d dropped %d  opened %d killed %d  goro %d heap %d+%d k  cpu server %.2f self %.2f others %.2f  behind %.2f %.1f quiet %.0f  %.2fs tries %.1f %s",
 		r.Experiment, r.Contestant, r.Variant, r.Factor, r.Goodput, r.Offered, r.P50, r.P99, r.Share, r.OtherShare, r.OtherP99, r.RefuseP50, r.RefuseP99, r.Within1ms,
 		r.Expired, r.Refused, r.Full, r.Deadline, r.CoDel, r.Timeout, r.TooMany, r.Failed, r.Dropped, r.Opened, r.Killed, r.Goroutines, r.Heap, r.Stacks,

@@ -23,7 +23,7 @@ type look struct {
 	dash  []vg.Length
 }
 
-var looks = map[string]look{ //nolint:gochecknoglobals // a constant table
+var looks = map[string]look{
 	nameDefaults:   {color.RGBA{120, 120, 120, 255}, vg.Points(1.2), []vg.Length{vg.Points(1), vg.Points(2)}},
 	nameMax4:       {color.RGBA{213, 94, 0, 255}, vg.Points(1.2), nil},
 	nameMax25:      {color.RGBA{230, 159, 0, 255}, vg.Points(1.2), nil},
@@ -126,7 +126,7 @@ func savePlot(p *plot.Plot, file string) error {
 	}
 	area := draw.New(w)
 	area.SetColor(color.White)
-	area.Fill(area.Rectangle.Path())
+	area.Fill(area.Path())
 	p.Draw(draw.Crop(area, 0, -vg.Points(legend), 0, 0))
 	return writeCanvas(w, file)
 }
