@@ -45,6 +45,7 @@ type pool struct {
 	max      int        // pool_max_conns, or less; see setMax
 	total    int
 	opening  int
+	closing  int
 	idle     physicalList
 	parked   physicalList
 	waiting  []chan struct{}
@@ -231,7 +232,7 @@ func (p *pool) dial(ctx context.Context) (*physical, error) {
 		o.ph, o.bad, o.err = p.openCatching(context.WithoutCancel(ctx))
 	})
 	if !started {
-		p.leave(1)
+		p.leave(&p.opening)
 		return nil, ErrClosed
 	}
 
@@ -259,7 +260,7 @@ func (p *pool) openCatching(ctx context.Context) (ph *physical, bad any, err err
 	defer func() {
 		if !returned {
 			bad = recover() // nil if the hook called runtime.Goexit
-			p.leave(1)
+			p.leave(&p.opening)
 		}
 	}()
 	ph, err = p.open(ctx)
@@ -279,7 +280,7 @@ func (p *pool) open(ctx context.Context) (*physical, error) {
 
 	conn, err := p.connect(ctx)
 	if err != nil {
-		p.leave(1)
+		p.leave(&p.opening)
 		if p.ctx.Err() != nil {
 			return nil, ErrClosed
 		}
@@ -289,7 +290,7 @@ func (p *pool) open(ctx context.Context) (*physical, error) {
 	inner, ok := conn.(*stdlib.Conn)
 	if !ok {
 		_ = conn.Close()
-		p.leave(1)
+		p.leave(&p.opening)
 		return nil, fmt.Errorf("lifeguard: the inner connector must be pgx/stdlib's; it made a %T", conn)
 	}
 	pg := inner.Conn().PgConn()
@@ -311,11 +312,11 @@ func (p *pool) open(ctx context.Context) (*physical, error) {
 	return ph, nil
 }
 
-// leave gives up a reserved place; opening says how many of those were for opening.
-func (p *pool) leave(opening int) {
+// leave gives up a place; of is what it was counted as, opening or closing.
+func (p *pool) leave(of *int) {
 	p.mu.Lock()
 	p.total--
-	p.opening -= opening
+	*of--
 	if !p.handLocked(nil) {
 		p.wakeLocked()
 	}
@@ -366,12 +367,15 @@ func (p *pool) put(ph *physical) {
 // until the server side is gone.
 func (p *pool) end(ph *physical, reason endReason, done func()) {
 	p.ended[reason].Add(1)
+	p.mu.Lock()
+	p.closing++
+	p.mu.Unlock()
 	finish := func() {
 		if p.keepsNo {
 			ph.forgetAll() // the connection lives on, in the inner pool
 		}
 		ph.close()
-		p.leave(0)
+		p.leave(&p.closing)
 		if done != nil {
 			done()
 		}

@@ -12,7 +12,7 @@ func (p *pool) setMax(n int) {
 	var surplus []*physical
 	p.mu.Lock()
 	p.max = min(max(n, 1), p.cfg.MaxConns)
-	for p.total-len(surplus) > p.max && p.idle.size > 0 {
+	for p.total-p.closing-len(surplus) > p.max && p.idle.size > 0 {
 		surplus = append(surplus, p.idle.popFront())
 	}
 	for range min(len(p.waiting), max(p.max-p.total, 0)) {
@@ -27,7 +27,7 @@ func (p *pool) setMax(n int) {
 // surplusLocked reports whether a connection that comes back is one too many. While
 // somebody waits for one, he was admitted before the pool shrank.
 func (p *pool) surplusLocked() bool {
-	return p.total > p.max && len(p.waiting) == 0 && p.borrower == nil
+	return p.total-p.closing > p.max && len(p.waiting) == 0 && p.borrower == nil
 }
 
 // reportNoRoom tells the fleet if the server refused a connection for having too many.
@@ -109,7 +109,7 @@ func (p *pool) takeFirst(ctx context.Context) (*physical, error) {
 	if ph := <-handed; ph != nil {
 		p.put(ph)
 	} else {
-		p.leave(1)
+		p.leave(&p.opening)
 	}
 	return nil, ctx.Err()
 }
