@@ -1,3 +1,7 @@
+//go:build unix
+
+// It reads getrusage, hence the constraint.
+
 package lifeguard_test
 
 import (
