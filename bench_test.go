@@ -30,12 +30,15 @@ func contestants(b *testing.B, cfg *pgx.ConnConfig, conns int, run func(b *testi
 		run(b, db)
 	})
 	b.Run("driver=lifeguard", func(b *testing.B) {
-		connector, err := lifeguard.NewConnector(lifeguard.Config{ConnConfig: cfg, MaxConns: max(conns, 10)})
+		connector, err := lifeguard.NewConnector(lifeguard.Config{ConnConfig: cfg, MaxConns: conns})
 		if err != nil {
 			b.Fatal(err)
 		}
-		db := sql.OpenDB(connector) // as sql.Open does: two idle virtual connections
+		db := sql.OpenDB(connector)
 		defer db.Close()
+		if conns > 0 {
+			db.SetMaxIdleConns(1024) // as lifeguard.Open does; they are virtual
+		}
 		run(b, db)
 	})
 }
