@@ -97,6 +97,7 @@ func startHelper(ctx context.Context, program string, args ...string) (*helper, 
 		return nil, err
 	}
 	fromProgram.Close()
+	hold(toProgram, output)
 
 	if err := h.readAddress(ctx); err != nil {
 		killAfter := stopLimit
@@ -137,8 +138,8 @@ func (h *helper) readAddress(ctx context.Context) error {
 func (h *helper) stop() error { return h.stopWithin(stopLimit) }
 
 func (h *helper) stopWithin(limit time.Duration) error {
-	h.stdin.Close()
-	defer h.output.Close()
+	letGo(h.stdin)
+	defer letGo(h.output)
 	timer := time.AfterFunc(limit, func() { killAll(h.cmd) })
 	defer timer.Stop()
 	// The exit status adds nothing: a program that failed has said so.

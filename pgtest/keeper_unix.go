@@ -81,6 +81,7 @@ func keep(dir, signal string) (*keeper, error) {
 		return nil, err
 	}
 	k := &keeper{dir: dir, cmd: cmd, pipe: w}
+	hold(w)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, errors.Join(err, k.close())
 	}
@@ -90,7 +91,7 @@ func keep(dir, signal string) (*keeper, error) {
 
 // close ends what still runs under the keeper and removes the directory.
 func (k *keeper) close() error {
-	k.pipe.Close()
+	letGo(k.pipe)
 	err := k.cmd.Wait()
 	if _, statErr := os.Lstat(k.dir); statErr == nil {
 		return errors.Join(fmt.Errorf("could not remove %s", k.dir), err)

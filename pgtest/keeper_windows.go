@@ -51,6 +51,7 @@ func keep(dir, _ string) (*keeper, error) {
 		return nil, err
 	}
 	k := &keeper{dir: dir, cmd: cmd, pipe: w}
+	hold(w)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, errors.Join(err, k.close())
 	}
@@ -62,7 +63,7 @@ func keep(dir, _ string) (*keeper, error) {
 const ctlFile = "pg_ctl.path"
 
 func (k *keeper) close() error {
-	k.pipe.Close()
+	letGo(k.pipe)
 	err := k.cmd.Wait()
 	if _, statErr := os.Lstat(k.dir); statErr == nil {
 		return errors.Join(fmt.Errorf("could not remove %s", k.dir), err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -47,7 +48,7 @@ func helperProcess(end string) {
 		if err != nil {
 			panic(err)
 		}
-		_ = json.NewEncoder(os.Stdout).Encode(started{DSN: s.URL()})
+		announce(started{DSN: s.URL()})
 		select {}
 	}
 	s, err := Start(context.Background(), Options{CacheDir: os.Getenv("PGTEST_CACHE")})
@@ -59,7 +60,11 @@ func helperProcess(end string) {
 	if text, _ := s.local.status(); text != "" {
 		_, _ = fmt.Sscan(text, &pid)
 	}
-	_ = json.NewEncoder(os.Stdout).Encode(started{DSN: s.DSN(""), Dir: s.local.keeper.dir, PID: pid})
+	told := started{DSN: s.DSN(""), Dir: s.local.keeper.dir, PID: pid}
+	if end == "wait" {
+		s = nil // nobody holds the server, and it has to run all the same
+	}
+	announce(told)
 	switch end {
 	case "panic":
 		panic("the helper was asked to panic")
@@ -72,6 +77,15 @@ func helperProcess(end string) {
 	case "wait":
 		select {}
 	}
+}
+
+// announce tells the test what was started, after everything that nobody refers to
+// is gone: collected, and closed if it was a file.
+func announce(s started) {
+	for range 3 {
+		runtime.GC()
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(s)
 }
 
 // openTempDir is t.TempDir for a user that this process drops to.
