@@ -75,8 +75,8 @@ const (
 // weighted fair queueing (limiter_queue.go); inside a class the tenants in
 // turn; inside a tenant's line the oldest whose fingerprint holds less than
 // half of the slots, or the oldest if there is none. Whether it is worth it:
-// limiter_shed.go, which has the two deadline checks and CoDel. When all slots
-// are idle in the application's hands: limiter_stall.go.
+// limiter_shed.go, which has two deadline checks and CoDel, and limiter_review.go, which
+// has the third. When all slots are idle in the application's hands: limiter_stall.go.
 //
 // A free slot is handed to a waiter and never put back for the taking:
 // otherwise a newcomer could overtake everybody, and a waiter could wake to

@@ -35,6 +35,7 @@ func offer(t *testing.T, l *limiter, p Priority, rate float64, d, deadline time.
 			began := time.Now()
 			s, err := l.acquire(ctx, request{class: p, fingerprint: 1})
 			if err == nil {
+				s.begin(SlotExecuting, "", 1)
 				select {
 				case <-time.After(h):
 				case <-ctx.Done():

@@ -76,6 +76,7 @@ type flow struct {
 type lane struct {
 	fingerprint uint64 // all of them have it, if the lane is aside
 	head, tail  *waiter
+	passed      time.Duration // scratch of reviewLocked: what those seen so far will take
 }
 
 func (q *lane) push(w *waiter) {
@@ -209,6 +210,16 @@ func (q *line) remove(w *waiter) {
 	if f != &q.nobodys {
 		delete(q.byTenant, f.tenant)
 	}
+}
+
+// expect changes what a waiter in the line is expected to take.
+func (q *line) expect(w *waiter, mean, dev time.Duration) {
+	q.work += mean - w.expect
+	q.variance += dev.Seconds()*dev.Seconds() - w.dev.Seconds()*w.dev.Seconds()
+	if w.shape != nil {
+		w.shape.work[w.class.rank] += mean - w.expect
+	}
+	w.expect, w.dev = mean, dev
 }
 
 // join puts f at the end of the turns.

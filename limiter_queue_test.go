@@ -44,6 +44,7 @@ func saturate(t *testing.T, l *limiter, d time.Duration, hold map[Priority]time.
 					}
 					over := ctx.Err() != nil
 					if !over {
+						s.begin(SlotExecuting, "", 0)
 						sleep(h)
 						mu.Lock()
 						got[p] += h

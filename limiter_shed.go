@@ -64,17 +64,34 @@ func (a *average) known(now time.Duration) time.Duration {
 	return a.mean
 }
 
+// firmer reports whether the mean rests on as many samples as can say something, or on
+// twice as many as when this was last so.
+func (a *average) firmer(before int) bool {
+	return a.n != before && a.n >= shapeKnown && a.n&(a.n-1) == 0
+}
+
 // sampleLocked learns from a hold that ends. It is the whole hold, with the
-// cleaning up after a cancel: so long the slot is really taken.
+// cleaning up after a cancel: so long the slot is really taken. Only while the first
+// are learned from, opening the connection does not count: all of these had to, and
+// hardly one of those who wait for them will.
 func (l *limiter) sampleLocked(s *slot, now time.Duration) {
 	hold := max(now-s.acquired, 0)
+	if l.holds.n < averageOver {
+		if s.state == SlotConnecting {
+			return // it never got one
+		}
+		hold -= s.spent[SlotConnecting]
+	}
+	before := l.holds.n
 	l.holds.add(hold, now)
 	l.kindOf(s.req).add(hold, now)
-	if s.req.tx {
-		return
+	if !s.req.tx {
+		if sh := l.shapes.claim(s.req.fingerprint, now); sh != nil {
+			sh.add(hold, now)
+		}
 	}
-	if sh := l.shapes.claim(s.req.fingerprint, now); sh != nil {
-		sh.add(hold, now)
+	if l.queued > 0 && l.holds.firmer(before) {
+		l.reviewLocked(now)
 	}
 }
 

@@ -15,6 +15,7 @@ func teach(t *testing.T, l *limiter, r request, n int, d time.Duration) {
 	t.Helper()
 	for range n {
 		s := take(t, l, r)
+		s.begin(SlotExecuting, "", r.fingerprint)
 		sleep(d)
 		l.release(s)
 	}

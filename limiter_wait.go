@@ -225,6 +225,7 @@ func (l *limiter) tick() {
 	for i := range l.classes {
 		l.shedLocked(&l.classes[i], now)
 	}
+	l.reviewLocked(now)
 	report, stalled := l.stallLocked(now)
 	l.armLocked(now)
 	l.mu.Unlock()

@@ -155,14 +155,23 @@ func (v *overload) compete(ctx context.Context, each time.Duration) error {
 }
 
 // awaitQuiet waits until the server has nothing to do for the demo any more: cancelled
-// statements may be at work there when their callers have long gone.
+// statements may be at work there when their callers have long gone, and thousands of
+// attempts to connect may wait to be accepted. A connection of our own stands behind
+// all of these.
 func (v *overload) awaitQuiet(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, quietLimit)
 	defer cancel()
+	last, err := pgx.ConnectConfig(ctx, v.t.config.ConnConfig)
+	if err != nil {
+		return fmt.Errorf("wait for a quiet server: %w", err)
+	}
+	if err := last.Close(ctx); err != nil {
+		return fmt.Errorf("wait for a quiet server: %w", err)
+	}
 	for {
 		var busy int
 		err := v.control.QueryRow(ctx, `select count(*) from pg_stat_activity where pid <> pg_backend_pid()
-			and application_name = current_setting('application_name') and state <> 'idle'`).Scan(&busy)
+			and application_name = current_setting('application_name') and state is distinct from 'idle'`).Scan(&busy)
 		if err != nil {
 			return fmt.Errorf("wait for a quiet server: %w", err)
 		}

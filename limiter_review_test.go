@@ -1,0 +1,155 @@
+package lifeguard
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// serveAll keeps every slot busy for hold at a time until nobody waits.
+func serveAll(l *limiter, ws []*outcome, held []*slot, hold time.Duration) {
+	released := make(map[*outcome]bool)
+	for len(held) > 0 {
+		for _, s := range held {
+			s.begin(SlotExecuting, "", s.req.fingerprint)
+		}
+		pass(hold)
+		for _, s := range held {
+			l.release(s)
+		}
+		synctest.Wait()
+		held = held[:0]
+		for _, w := range ws {
+			if w.s != nil && !released[w] {
+				released[w] = true
+				held = append(held, w.s)
+			}
+		}
+	}
+}
+
+// An overload that is there before anything is known fills the queue. As soon as the
+// mean is known, whoever cannot be served in time is told so, and the others are
+// served.
+func TestAnOverloadFromTheFirstMomentIsReviewedOnceTheMeanIsKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 4})
+		ctx := within(t, 305*time.Millisecond) // 4 every 20 ms: 60 in time
+		held := make([]*slot, 4)
+		for i := range held {
+			held[i] = take(t, l, request{fingerprint: 7})
+		}
+		ws := make([]*outcome, 200)
+		for i := range ws {
+			ws[i] = ask(ctx, l, request{fingerprint: uint64(7 + i%2)})
+		}
+		serveAll(l, ws, held, 20*time.Millisecond)
+
+		served, early := 0, 0
+		for _, w := range ws {
+			if w.err == nil {
+				served++
+				continue
+			}
+			if o := refusal(t, w.err, ReasonDeadline); o.Waited <= 80*time.Millisecond { // 16 holds
+				early++
+			}
+		}
+		if late := len(ws) - served - early; served < 50 || late > 4 { // some are near the edge
+			t.Errorf("%d of %d served, %d refused as soon as possible", served, len(ws), early)
+		}
+	})
+}
+
+// Who waits is not refused on a suspicion: by what is certainly before it, or not at all.
+func TestAReviewOnlyCountsWhatIsCertainlyBefore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 2})
+		teach(t, l, request{fingerprint: 7}, 20, 100*time.Millisecond)
+		a, b := take(t, l, request{fingerprint: 7}), take(t, l, request{fingerprint: 7})
+		var crowd []*outcome
+		for range 10 {
+			crowd = append(crowd, ask(t.Context(), l, request{tenant: "crowd", fingerprint: 7}))
+		}
+		alone := ask(within(t, 400*time.Millisecond), l, request{tenant: "alone", fingerprint: 7})
+		l.setLimit(1)
+		pass(tickPeriod) // 10 holds of 100 ms wait; but the other tenant has every second turn
+		if alone.done {
+			t.Fatalf("refused, though its turn is near: %v", alone.err)
+		}
+		for _, w := range crowd {
+			if w.done {
+				t.Fatalf("refused without a deadline: %v", w.err)
+			}
+		}
+		l.release(a)
+		l.release(b)
+		drain(l)
+	})
+}
+
+// What was let in with two slots cannot be served in time with one.
+func TestATickReviewsTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 2})
+		teach(t, l, request{}, 20, 100*time.Millisecond)
+		a, b := take(t, l, request{}), take(t, l, request{})
+		var ws [6]*outcome // the last finishes after 400 ms with two slots, after 700 with one
+		for i := range ws {
+			ws[i] = ask(within(t, time.Second), l, request{})
+		}
+		sleep(300 * time.Millisecond)
+		l.setLimit(1)
+		pass(tickPeriod) // 600 ms are left, which is six holds, and the sixth would be late
+		for i, w := range ws {
+			if w.done {
+				t.Fatalf("%d: %v", i, w.err)
+			}
+		}
+		pass(tickPeriod)
+		refusal(t, ws[5].err, ReasonDeadline)
+		for i, w := range ws[:5] {
+			if w.done {
+				t.Errorf("%d: %v", i, w.err)
+			}
+		}
+		l.release(a)
+		l.release(b)
+		drain(l)
+	})
+}
+
+// The first statements open the connections that the later ones find.
+func TestOpeningTheFirstConnectionsIsNotWhatAHoldTakes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 1})
+		s := take(t, l, request{})
+		sleep(time.Second) // and no connection was had
+		l.release(s)
+		if mean := l.stats().HoldMean; mean != 0 {
+			t.Errorf("without a connection: mean hold %v", mean)
+		}
+		hold := func(connecting time.Duration) {
+			s := take(t, l, request{})
+			sleep(connecting)
+			s.begin(SlotExecuting, "SELECT", 1)
+			sleep(10 * time.Millisecond)
+			l.release(s)
+		}
+		hold(time.Second)
+		if mean := l.stats().HoldMean; mean != 10*time.Millisecond {
+			t.Errorf("after the first: mean hold %v", mean)
+		}
+		for range averageOver {
+			hold(0)
+		}
+		hold(100 * time.Millisecond)
+		if mean := l.stats().HoldMean; mean <= 10*time.Millisecond {
+			t.Errorf("a later one takes its slot for as long as it opens a connection; mean hold %v", mean)
+		}
+	})
+}
