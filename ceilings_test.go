@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -253,4 +256,31 @@ func TestALookCountsAsAConnection(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// The fleet looks in a goroutine of its own, where the panic of an application's hook
+// would end the process.
+func TestALookSurvivesTheApplicationsHooks(t *testing.T) {
+	cfg, err := pgx.ParseConfig(pgtest.DSN(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := stdlib.GetConnector(*cfg, stdlib.OptionResetSession(func(context.Context, *pgx.Conn) error {
+		panic("the application's")
+	}))
+	connector, err := WrapConnector(inner, Config{MaxConns: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connector.Close()
+	pool := connector.core.pool
+	first, err := pool.borrow(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.put(first)
+	if _, err := pool.borrow(t.Context()); !errors.Is(err, errHookPanicked) {
+		t.Fatalf("a second look got %v", err)
+	}
+	waitFor(t, "its place is free", func() bool { return connector.Stats().Pool.Total == 0 })
 }

@@ -129,29 +129,36 @@ func (p *pool) renew(ctx context.Context, ph *physical, now time.Duration) error
 func (p *pool) take(ctx context.Context, prefer *physical) (*physical, error) {
 	p.mu.Lock()
 	for {
-		if p.closed {
+		ph, ok, err := p.claimLocked(prefer)
+		if ok || err != nil {
 			p.mu.Unlock()
-			return nil, ErrClosed
-		}
-		if prefer != nil && prefer.place == placeIdle {
-			p.idle.remove(prefer)
-			p.mu.Unlock()
-			return prefer, nil
-		}
-		if ph := p.idle.popBack(); ph != nil {
-			p.mu.Unlock()
-			return ph, nil
-		}
-		if p.total < p.max {
-			p.total++
-			p.opening++
-			p.mu.Unlock()
-			return nil, nil
+			return ph, err
 		}
 		if err := p.waitLocked(ctx); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// claimLocked takes the preferred connection if it is idle, else the one used last,
+// else, with nil, a place for a new one. It reports false if there is neither.
+func (p *pool) claimLocked(prefer *physical) (ph *physical, ok bool, err error) {
+	if p.closed {
+		return nil, false, ErrClosed
+	}
+	if prefer != nil && prefer.place == placeIdle {
+		p.idle.remove(prefer)
+		return prefer, true, nil
+	}
+	if ph := p.idle.popBack(); ph != nil {
+		return ph, true, nil
+	}
+	if p.total >= p.max {
+		return nil, false, nil
+	}
+	p.total++
+	p.opening++
+	return nil, true, nil
 }
 
 // waitLocked waits until a connection or a place may have become free. It unlocks mu

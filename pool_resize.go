@@ -56,13 +56,16 @@ func (p *pool) borrow(ctx context.Context) (*physical, error) {
 		if ph == nil {
 			ph, bad, err := p.openCatching(ctx)
 			if bad != nil {
-				return nil, errors.New("lifeguard: a connect hook panicked")
+				return nil, errHookPanicked
 			}
 			return ph, err
 		}
-		err = ph.renew(ctx, p.now(), p.cfg.PingTimeout)
+		err = p.renewCatching(ctx, ph)
 		if err == nil {
 			return ph, nil
+		}
+		if errors.Is(err, errHookPanicked) {
+			return nil, err // renew has ended the connection
 		}
 		p.end(ph, endLost, nil)
 		if !errors.Is(err, errLost) {
@@ -71,22 +74,25 @@ func (p *pool) borrow(ctx context.Context) (*physical, error) {
 	}
 }
 
+var errHookPanicked = errors.New("lifeguard: a hook of the application panicked")
+
+// renewCatching is renew for the borrower's goroutine, where the panic of a hook would
+// end the process.
+func (p *pool) renewCatching(ctx context.Context, ph *physical) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errHookPanicked
+		}
+	}()
+	return p.renew(ctx, ph, p.now())
+}
+
 // takeFirst is take for the borrower: a connection, or nil with a place reserved.
 func (p *pool) takeFirst(ctx context.Context) (*physical, error) {
 	p.mu.Lock()
-	if p.closed {
+	if ph, ok, err := p.claimLocked(nil); ok || err != nil {
 		p.mu.Unlock()
-		return nil, ErrClosed
-	}
-	if ph := p.idle.popBack(); ph != nil {
-		p.mu.Unlock()
-		return ph, nil
-	}
-	if p.total < p.max {
-		p.total++
-		p.opening++
-		p.mu.Unlock()
-		return nil, nil
+		return ph, err
 	}
 	handed := make(chan *physical, 1)
 	p.borrower = handed
