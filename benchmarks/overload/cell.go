@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -192,7 +193,8 @@ func (c *cell) measure(ctx context.Context) (row, error) {
 	debug.FreeOSMemory()
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
-	watch := watchPeaks()
+	var unborn atomic.Int64
+	watch := watchPeaks(&unborn)
 	start := c.Machine.processorTime()
 	beside, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -202,7 +204,7 @@ func (c *cell) measure(ctx context.Context) (row, error) {
 			do.beside(beside, sess)
 		}
 	}()
-	drive(ctx, calls, func(ctx context.Context, one *call) error { return do.call(ctx, sess, one) })
+	drive(ctx, calls, &unborn, func(ctx context.Context, one *call) error { return do.call(ctx, sess, one) })
 	used := c.Machine.processorTime().since(start)
 	elapsed := time.Since(start.at)
 	watch.end()

@@ -78,8 +78,9 @@ func merge(streams ...[]call) []call {
 // drive makes the calls when they are due, on one scheduling goroutine and one more
 // for each call, as an HTTP server would have. It returns when all are done. A call's
 // deadline and its latency count from when it was due, so a generator that is late
-// flatters nobody.
-func drive(ctx context.Context, calls []call, do func(ctx context.Context, c *call) error) {
+// flatters nobody. unborn counts the goroutines of calls that have been started and have
+// not run yet: they are the generator's, not what the contestant makes wait.
+func drive(ctx context.Context, calls []call, unborn *atomic.Int64, do func(ctx context.Context, c *call) error) {
 	var (
 		outstanding atomic.Int64
 		running     sync.WaitGroup
@@ -96,7 +97,9 @@ func drive(ctx context.Context, calls []call, do func(ctx context.Context, c *ca
 			continue
 		}
 		outstanding.Add(1)
+		unborn.Add(1)
 		running.Go(func() {
+			unborn.Add(-1)
 			defer outstanding.Add(-1)
 			due := start.Add(c.at)
 			ctx, cancel := context.WithDeadline(ctx, due.Add(deadline))

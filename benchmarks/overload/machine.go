@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -109,7 +110,7 @@ func familyTime(pid int) time.Duration {
 
 // peaks watches this process while a load runs.
 type peaks struct {
-	goroutines int
+	goroutines int    // beyond those before the load, without the unborn
 	heap       uint64 // bytes in heap objects, dead ones not yet collected too
 	stacks     uint64
 
@@ -117,8 +118,9 @@ type peaks struct {
 	done sync.WaitGroup
 }
 
-func watchPeaks() *peaks {
+func watchPeaks(unborn *atomic.Int64) *peaks {
 	p := &peaks{stop: make(chan struct{})}
+	before := runtime.NumGoroutine() + 1 // and the watcher itself
 	samples := []metrics.Sample{
 		{Name: "/memory/classes/heap/objects:bytes"},
 		{Name: "/memory/classes/heap/stacks:bytes"},
@@ -127,7 +129,8 @@ func watchPeaks() *peaks {
 		ticker := time.NewTicker(10 * time.Millisecond)
 		defer ticker.Stop()
 		for {
-			p.goroutines = max(p.goroutines, runtime.NumGoroutine())
+			waiting := int(unborn.Load()) // first: who is born in between counts for the contestant
+			p.goroutines = max(p.goroutines, runtime.NumGoroutine()-waiting-before)
 			metrics.Read(samples)
 			p.heap = max(p.heap, samples[0].Value.Uint64())
 			p.stacks = max(p.stacks, samples[1].Value.Uint64())

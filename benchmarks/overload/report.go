@@ -386,8 +386,8 @@ func (rs results) goals(t *table) {
 	dead := func(r row) float64 { return float64(r.Killed) }
 	verdict("0 connections killed", fmt.Sprintf("median %.0f, worst of the repetitions %.0f (defaults); %.0f, %.0f (queue=16)", guard.median(dead), guard.worst(dead), short.median(dead), short.worst(dead)), guard.median(dead) == 0 && short.median(dead) == 0, guard.worst(dead) == 0, short.worst(dead) == 0)
 	routines := func(r row) float64 { return float64(r.Goroutines) }
-	bound := 16.0 + conns + 30
-	verdict("goroutines bounded by queue + limit", fmt.Sprintf("%.0f, worst %.0f (defaults, queue 400); %.0f, worst %.0f (queue=16)", guard.median(routines), guard.worst(routines), short.median(routines), short.worst(routines)), guard.median(routines) <= 400+conns+30 && short.median(routines) <= bound, guard.worst(routines) <= 400+conns+30, short.worst(routines) <= bound)
+	bound := 16.0 + conns
+	verdict("goroutines bounded by queue + limit", fmt.Sprintf("%.0f, worst %.0f (defaults, queue 400); %.0f, worst %.0f (queue=16)", guard.median(routines), guard.worst(routines), short.median(routines), short.worst(routines)), guard.median(routines) <= 400+conns && short.median(routines) <= bound, guard.worst(routines) <= 400+conns, short.worst(routines) <= bound)
 	calm := rs.of(experimentSame, nameGuard, "", slices.Min(rs.factors(experimentSame)))
 	heap := func(r row) float64 { return float64(r.Heap+r.Stacks) / 1024 }
 	verdict("heap flat", fmt.Sprintf("+%.1f MB at the lightest load, +%.1f MB at 10 ×, stacks included", calm.median(heap), guard.median(heap)), guard.median(heap)-calm.median(heap) < 4)
