@@ -8,7 +8,7 @@ import "time"
 // when the server becomes slower. So this runs after the first few samples, again
 // whenever there are twice as many, and with every tick.
 //
-// It asks for all of the time left, not for three fifths, and for twice the time left
+// It asks for all of the time left, not for half of it, and for twice the time left
 // until there are enough samples for the check on arrival: newcomers may be turned away
 // on a suspicion, but who has waited already is not given up before it is clear. And it
 // counts only those certainly served before, the ones in the same lane; turns, higher

@@ -107,13 +107,14 @@ func (l *limiter) kindOf(r request) *average {
 }
 
 // hopelessLocked is the check on arrival: whether to be served will probably
-// take more than three fifths of the time left. Without a deadline, or without
+// take more than half of the time left. Without a deadline, or without
 // knowledge, nothing is hopeless.
 //
-// Why three fifths: under standing overload the queue is as long as this check allows,
-// so the typical answer takes that part of the deadline, and one in a hundred takes
-// 1.15 to 1.3 times as much, for what the estimate cannot know. With three quarters
-// that was 0.9 of the deadline (docs/performance.md); goodput is the same.
+// Why half: under standing overload the queue is as long as this check allows, so the
+// typical answer takes that part of the deadline, and one in a hundred takes 1.15 to 1.6
+// times as much, for what the estimate cannot know, such as what the server's
+// neighbours will do. With three quarters the slowest took 0.9 of the deadline, with
+// three fifths 0.65, and 0.85 beside neighbours; goodput is the same.
 //
 // What it will take is the larger of two estimates of the wait, plus its own hold.
 // The first is what those ahead will take, each by its shape, ÷ limit; if all holds
@@ -144,7 +145,7 @@ func (l *limiter) hopelessLocked(c *class, r request, deadline, now time.Duratio
 	wait := (a.work + spread) / time.Duration(servers)
 	wait = max(wait, time.Duration(a.own)*c.gaps.known(now))
 
-	return 5*(wait+hold) > 3*(deadline-now)
+	return 2*(wait+hold) > deadline-now
 }
 
 // ahead is what waits before a newcomer.
@@ -197,7 +198,7 @@ func (l *limiter) aheadLocked(c *class, r request) ahead {
 // who can use the slot as well, more is asked: the mean and six deviations, which
 // one in 250 exceeds if holds are exponential (TCP sets its retransmission timer
 // like this: V. Jacobson, "Congestion Avoidance and Control", SIGCOMM 1988), but
-// no more than the two fifths that the check on arrival leaves.
+// no more than the half that the check on arrival leaves.
 func (l *limiter) doomedLocked(w *waiter, now time.Duration) bool {
 	if w.deadline == 0 {
 		return false
@@ -208,7 +209,7 @@ func (l *limiter) doomedLocked(w *waiter, now time.Duration) bool {
 		return true
 	}
 
-	return mean > 0 && l.queued > 1 && left < max(mean, min(mean+6*dev, 2*(w.deadline-w.since)/5))
+	return mean > 0 && l.queued > 1 && left < max(mean, min(mean+6*dev, (w.deadline-w.since)/2))
 }
 
 // codelInterval is how long a queue must stand before it is shed.

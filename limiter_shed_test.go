@@ -37,16 +37,16 @@ func TestAHopelessDeadlineIsRefusedOnArrival(t *testing.T) {
 		a, b := take(t, l, request{}), take(t, l, request{})
 		w1, w2 := ask(t.Context(), l, request{}), ask(t.Context(), l, request{})
 
-		// (2 ahead + 2) ÷ 2 × 100 ms = 200 ms, which is 3/5 of 333 ms.
+		// (2 ahead + 2) ÷ 2 × 100 ms = 200 ms, which is half of 400 ms.
 		before := time.Now()
-		o := refusal(t, ask(within(t, 332*time.Millisecond), l, request{}).err, ReasonDeadline)
+		o := refusal(t, ask(within(t, 399*time.Millisecond), l, request{}).err, ReasonDeadline)
 		if time.Since(before) != 0 || o.Waited != 0 || o.Queued != 2 || o.Limit != 2 {
 			t.Errorf("refused with %+v", o)
 		}
 		if o.RetryAfter < 160*time.Millisecond || o.RetryAfter > 240*time.Millisecond {
 			t.Errorf("retry after %v, expected 200ms ± 20 %%", o.RetryAfter)
 		}
-		fits := ask(within(t, 334*time.Millisecond), l, request{})
+		fits := ask(within(t, 401*time.Millisecond), l, request{})
 		if fits.done {
 			t.Errorf("refused: %v", fits.err)
 		}
