@@ -32,6 +32,10 @@ demo: ## run a mixed workload on a real PostgreSQL (DURATION, GOROUTINES, CONNS)
 overload: ## offer ten times what the server can do, to pgx/stdlib and to Lifeguard
 	go run ./cmd/lifeguard demo -overload 10 -duration $(DURATION) -conns $(CONNS)
 
+.PHONY: metrics-server
+metrics-server: ## serve Prometheus metrics of a light workload on :9898 (ARGS, such as ARGS='-rate 500')
+	go run ./cmd/lifeguard metrics-server $(ARGS)
+
 .PHONY: test
 test: ## run the tests of every module, with the race detector
 	@set -e; for m in $(MODULES); do echo "go test in $$m"; (cd $$m && go test -race -timeout 10m ./...); done

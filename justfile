@@ -19,6 +19,10 @@ demo *flags:
 overload *flags:
     go run ./cmd/lifeguard demo -overload 10 -duration {{ duration }} -conns {{ conns }} {{ flags }}
 
+# serve Prometheus metrics of a light workload on :9898
+metrics-server *flags:
+    go run ./cmd/lifeguard metrics-server {{ flags }}
+
 # run the tests of every module, with the race detector
 test:
     make test

@@ -86,7 +86,7 @@ func runDemo(ctx context.Context, args []string, out output) (err error) {
 		return err
 	}
 	t := &target{schema: newSchemaName()}
-	defer func() { err = errors.Join(err, t.close()) }() //nolint:contextcheck // after Ctrl-C too
+	defer func() { err = errors.Join(err, t.close()) }()
 	if err := t.find(ctx, o, out); err != nil {
 		return err
 	}

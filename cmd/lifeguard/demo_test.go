@@ -13,15 +13,21 @@ import (
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
-// leftovers lists the schemas and sessions that a demo has left in a database.
-func leftovers(t *testing.T, dsn string) (schemas, sessions int) {
+// connectTo returns a plain connection, closed at the end of the test.
+func connectTo(t *testing.T, dsn string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(context.Background()) }()
-	err = conn.QueryRow(t.Context(), `select
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// leftovers lists the schemas and sessions that a demo has left in a database.
+func leftovers(t *testing.T, dsn string) (schemas, sessions int) {
+	t.Helper()
+	err := connectTo(t, dsn).QueryRow(t.Context(), `select
 		(select count(*) from pg_namespace where nspname like 'lifeguard_demo_%'),
 		(select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
 			and application_name = 'lifeguard-demo')`).Scan(&schemas, &sessions)
@@ -63,11 +69,7 @@ func TestTheDemoRunsOnAServerOfItsOwn(t *testing.T) {
 func TestTheDemoLeavesAUsersDatabaseAsItWas(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }()
+	conn := connectTo(t, dsn)
 	// Tables of the same names, in the schema that the user's own search_path names.
 	if _, err := conn.Exec(t.Context(), `create schema app; set search_path = app;
 		create table orders (id int); insert into orders values (1); create table customers (id int)`); err != nil {
@@ -82,7 +84,7 @@ func TestTheDemoLeavesAUsersDatabaseAsItWas(t *testing.T) {
 	mustContain(t, stdout, "from -dsn", "of pool_max_conns 3")
 	mustLeaveNothing(t, dsn)
 	var orders, relations int
-	err = conn.QueryRow(t.Context(), `select (select count(*) from app.orders),
+	err := conn.QueryRow(t.Context(), `select (select count(*) from app.orders),
 		(select count(*) from pg_class where relkind in ('r', 'S', 'i') and relnamespace::regnamespace::text not like 'pg\_%'
 			and relnamespace <> 'information_schema'::regnamespace)`).Scan(&orders, &relations)
 	if err != nil || orders != 1 || relations != 2 {

@@ -51,6 +51,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{name: "demo", summary: "run a mixed workload, or an overload, on a real PostgreSQL", run: runDemo},
+		{name: "metrics-server", summary: "serve the metrics of a light workload on :9898", run: runMetricsServer},
 	}
 }
 

@@ -61,6 +61,14 @@ func TestACommandLineThatCannotBeUnderstoodIsExplainedAndExitsWith2(t *testing.T
 		{"demo -overload NaN", []string{"-overload must be from 0.1 to 100, not NaN"}},
 		{"demo -overload 10 -rows 5", []string{"-rows does not go with -overload"}},
 		{"demo -overload 10 -goroutines 5", []string{"-goroutines does not go with -overload"}},
+		{"metrics-server -addr 9898", []string{"-addr must be host:port or :port, with a port from 0 to 65535, not \"9898\""}},
+		{"metrics-server -addr :99999", []string{"-addr must be host:port"}},
+		{"metrics-server -conns 0", []string{"-conns must be from 1 to 10000, not 0"}},
+		{"metrics-server -limit all", []string{"-limit must be auto or from 1 to 10000"}},
+		{"metrics-server -goroutines 0", []string{"-goroutines must be from 1 to 100000, not 0"}},
+		{"metrics-server -rate NaN", []string{"-rate must be from 0 to 1000000, not NaN"}},
+		{"metrics-server -hold 2m", []string{"-hold must be from 0 to 1m, not 2m0s"}},
+		{"metrics-server now", []string{`lifeguard metrics-server: unexpected argument "now"`}},
 	}
 	for _, test := range tests {
 		code, stdout, stderr := runFor(t.Context(), strings.Fields(test.args)...)
@@ -94,9 +102,11 @@ func TestABadDSNIsAnErrorWithoutItsPassword(t *testing.T) {
 	for _, dsn := range []string{
 		"postgres://u:geheim@host:port/db", "host=h password=geheim port=x", "postgres://u:geheim@h/db?lifeguard_limit=x",
 	} {
-		code, _, stderr := runFor(t.Context(), "demo", "-dsn", dsn)
-		if code != exitFailed || stderr == "" || strings.Contains(stderr, "geheim") {
-			t.Errorf("exit code %d, errors %q", code, stderr)
+		for _, command := range []string{"demo", "metrics-server -addr 127.0.0.1:0"} {
+			code, _, stderr := runFor(t.Context(), append(strings.Fields(command), "-dsn", dsn)...)
+			if code != exitFailed || stderr == "" || strings.Contains(stderr, "geheim") {
+				t.Errorf("%s: exit code %d, errors %q", command, code, stderr)
+			}
 		}
 	}
 }
