@@ -33,8 +33,8 @@ overload: ## offer ten times what the server can do, to pgx/stdlib and to Lifegu
 	go run ./cmd/lifeguard demo -overload 10 -duration $(DURATION) -conns $(CONNS)
 
 .PHONY: metrics-server
-metrics-server: ## serve Prometheus metrics of a light workload on :9898 (ARGS, such as ARGS='-rate 500')
-	go run ./cmd/lifeguard metrics-server $(ARGS)
+metrics-server: ## serve Prometheus metrics of a light workload on :9898 (ARGS='-rate 500'; OTLP=URL for traces and logs)
+	$(if $(OTLP),go -C cmd/lifeguard-otlp run . -otlp $(OTLP),go run ./cmd/lifeguard metrics-server) $(ARGS)
 
 .PHONY: test
 test: ## run the tests of every module, with the race detector

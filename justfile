@@ -23,6 +23,10 @@ overload *flags:
 metrics-server *flags:
     go run ./cmd/lifeguard metrics-server {{ flags }}
 
+# the same, with traces and logs sent to an OpenTelemetry collector
+metrics-server-otlp url="http://localhost:4318" *flags:
+    go -C cmd/lifeguard-otlp run . -otlp {{ url }} {{ flags }}
+
 # run the tests of every module, with the race detector
 test:
     make test
