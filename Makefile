@@ -94,8 +94,8 @@ $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	mv $(BIN)/golangci-lint $@
 
 .PHONY: settings
-settings: ## write the table of settings into README.md
-	go test -run TestTheReadmeListsEverySetting -update .
+settings: ## write the tables of settings and metrics into README.md and docs
+	go test -run 'TestTheReadmeListsEverySetting|TestThePageOnObservability' -update .
 
 .PHONY: clean
 clean: ## remove installed tools

@@ -78,7 +78,9 @@ type metrics struct {
 
 	queueDepth, queueMax, limit, holdMean  *prometheus.Desc
 	slots, slotSeconds, refusals, admitted *prometheus.Desc
+	left                                   *prometheus.Desc
 	conns, connsMax, opened, closed        *prometheus.Desc
+	ceilings                               ceilingMetrics
 }
 
 var _ prometheus.Collector = (*metrics)(nil)
@@ -136,10 +138,12 @@ func newMetrics(pool string, histograms HistogramMode, stats func() Stats) *metr
 		holdMean:    desc("slot_hold_mean_seconds", "Running mean of how long a slot is held, on which predicted waits rest."),
 		refusals:    desc("refusals_total", "Callers that were refused admission, by reason.", "reason"),
 		admitted:    desc("admissions_total", "Callers that were admitted, by priority.", "priority"),
+		left:        desc("admissions_canceled_total", "Callers whose own context ended while they waited for admission."),
 		conns:       desc("pool_connections", "Physical connections, by state.", "state"),
 		connsMax:    desc("pool_max_connections", "Physical connections at most."),
 		opened:      desc("pool_connections_opened_total", "Physical connections opened."),
 		closed:      desc("pool_connections_closed_total", "Physical connections closed, by reason.", "reason"),
+		ceilings:    newCeilingMetrics(desc),
 	}
 	for op := range sqltext.Ops {
 		label := op.String()
@@ -204,10 +208,11 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.errors.Describe(ch)
 	for _, d := range []*prometheus.Desc{
 		m.queueDepth, m.queueMax, m.limit, m.slots, m.slotSeconds, m.holdMean,
-		m.refusals, m.admitted, m.conns, m.connsMax, m.opened, m.closed,
+		m.refusals, m.admitted, m.left, m.conns, m.connsMax, m.opened, m.closed,
 	} {
 		ch <- d
 	}
+	m.ceilings.describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -239,6 +244,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, p := range st.Limiter.Priorities {
 		counter(m.admitted, float64(p.Admitted), p.Priority.String())
 	}
+	counter(m.left, float64(st.Limiter.Canceled))
 	gauge(m.conns, float64(st.Pool.Idle), "idle")
 	gauge(m.conns, float64(st.Pool.InUse), "in_use")
 	gauge(m.conns, float64(st.Pool.Opening), "opening")
@@ -247,6 +253,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for reason, n := range st.Pool.Closed {
 		counter(m.closed, float64(n), reason)
 	}
+	m.ceilings.collect(&st, gauge, counter)
 }
 
 // namesakes bounds the search for a free suffix.
