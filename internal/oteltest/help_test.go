@@ -2,6 +2,7 @@ package oteltest
 
 import (
 	"database/sql"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,8 +13,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
+	collectlogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
+	logs "go.opentelemetry.io/proto/otlp/logs/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -28,6 +31,7 @@ type receiver struct {
 	server *httptest.Server
 	mu     sync.Mutex // guards all below
 	spans  []*otlp.Span
+	logs   []*logs.LogRecord
 	body   []byte // everything that came in
 }
 
@@ -36,28 +40,44 @@ func newReceiver(t *testing.T) *receiver {
 	r := &receiver{}
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
-		var got collector.ExportTraceServiceRequest
 		if err == nil {
-			err = proto.Unmarshal(body, &got)
+			err = r.take(req.URL.Path, body)
 		}
-		if err != nil || req.URL.Path != "/v1/traces" {
+		if err != nil {
 			t.Errorf("%s: %v", req.URL.Path, err)
-			return
 		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.body = append(r.body, body...)
-		for _, resource := range got.GetResourceSpans() {
-			for _, scope := range resource.GetScopeSpans() {
-				r.spans = append(r.spans, scope.GetSpans()...)
-			}
-		}
-		answer, _ := proto.Marshal(&collector.ExportTraceServiceResponse{})
-		w.Header().Set("Content-Type", "application/x-protobuf")
-		_, _ = w.Write(answer)
+		w.Header().Set("Content-Type", "application/x-protobuf") // an empty message: all is well
 	}))
 	t.Cleanup(r.server.Close)
 	return r
+}
+
+func (r *receiver) take(path string, body []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.body = append(r.body, body...)
+	var traces collector.ExportTraceServiceRequest
+	var records collectlogs.ExportLogsServiceRequest
+	var err error
+	switch path {
+	case "/v1/traces":
+		err = proto.Unmarshal(body, &traces)
+	case "/v1/logs":
+		err = proto.Unmarshal(body, &records)
+	default:
+		err = errors.New("there is no such page")
+	}
+	for _, resource := range traces.GetResourceSpans() {
+		for _, scope := range resource.GetScopeSpans() {
+			r.spans = append(r.spans, scope.GetSpans()...)
+		}
+	}
+	for _, resource := range records.GetResourceLogs() {
+		for _, scope := range resource.GetScopeLogs() {
+			r.logs = append(r.logs, scope.GetLogRecords()...)
+		}
+	}
+	return err
 }
 
 // provider sends to the receiver through the real exporter.
