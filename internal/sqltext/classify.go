@@ -136,10 +136,26 @@ func (c *classifier) token(tok Token, w word) {
 	case c.depth <= maxDepth:
 		c.atom(tok, w)
 	}
-	if tok.Kind == Invalid {
+	if c.refused(tok) {
 		c.flags |= Malformed
 	}
 	c.before, c.before2 = w, c.before
+}
+
+// refused reports whether PostgreSQL's lexer has no such token. It makes one token of
+// a number and letters that follow at once, and refuses that; up to PostgreSQL 14 they
+// were two, as they are here.
+func (c *classifier) refused(tok Token) bool {
+	switch tok.Kind {
+	case Invalid:
+		return true
+	case Number, Param:
+		return tok.End < len(c.sql) && isWordStart(c.sql[tok.End])
+	case QuotedName: // "" and U&""
+		return tok.End-tok.Start == 2 || tok.End-tok.Start == 4 && c.sql[tok.Start] != '"'
+	default:
+		return false
+	}
 }
 
 func (c *classifier) punct(tok Token) {

@@ -52,7 +52,8 @@ const (
 	// is not read to its end: "(ANALYZE false)" has the flag too.
 	ExplainAnalyze
 	// Malformed says that PostgreSQL's lexer would refuse the text: a quote or
-	// comment without end, or a character that begins no token.
+	// comment without end, a character that begins no token, a name of no
+	// characters, letters at the end of a number (since PostgreSQL 15).
 	Malformed
 	// Truncated says that the normal form was too long, and ends in "…".
 	// Statements that differ only further on have the same fingerprint.
