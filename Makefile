@@ -53,6 +53,12 @@ bench-limiter: ## the limiter beside other limiters, in turns, six times
 		(cd benchmarks && go test -run '^$$' -bench BenchmarkLimiter -benchtime 300000x ./limiter) >>$$out || exit 1; done; \
 	$(TOOL) benchstat -ignore pkg $$out; rm -f $$out
 
+.PHONY: bench-observed
+bench-observed: ## what observing costs: everything on, everything off, otelsql; in turns, ten times
+	@out=$$(mktemp) && for i in 1 2 3 4 5 6 7 8 9 10; do \
+		go test -C internal/oteltest -run '^$$' -bench Observed -benchtime 200ms -timeout 30m . >>$$out || exit 1; done; \
+	$(TOOL) benchstat -col /observer $$out; rm -f $$out
+
 .PHONY: bench-overload
 bench-overload: ## ten times the load, through every way to PostgreSQL; writes docs/performance.md, 15 minutes
 	cd benchmarks && go run ./overload -out ../docs

@@ -10,11 +10,9 @@ import (
 	"github.com/XSAM/otelsql"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/metric"
 	metricsdk "go.opentelemetry.io/otel/sdk/metric"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lifeguard-go/lifeguard"
 	"github.com/lifeguard-go/lifeguard/internal/pgstub"
@@ -23,13 +21,15 @@ import (
 
 // watching is one way to observe a database.
 type watching struct {
-	name  string
-	open  func(b *testing.B, c *lifeguard.Config) *sql.DB
-	spans sdk.Sampler // nil without OpenTelemetry
+	name       string
+	open       func(b *testing.B, c *lifeguard.Config) *sql.DB
+	spans      sdk.Sampler // nil without OpenTelemetry
+	histograms lifeguard.HistogramMode
 }
 
 // observers lists what is compared. "off" has Prometheus' metrics and top queries, for
 // they cannot be switched off; what they cost is BenchmarkObserve in the root.
+// "everything" has native histograms and exemplars too.
 func observers() []watching {
 	own := func(b *testing.B, c *lifeguard.Config) *sql.DB {
 		b.Helper()
@@ -45,35 +45,50 @@ func observers() []watching {
 			return db
 		}
 	}
-	ofLifeguard := wrapped(func(b *testing.B, c *lifeguard.Config) driver.Connector {
+	lifeguardConnector := func(b *testing.B, c *lifeguard.Config) driver.Connector {
 		b.Helper()
 		connector, err := lifeguard.NewConnector(*c)
 		if err != nil {
 			b.Fatal(err)
 		}
 		return connector
-	})
-	ofPgx := wrapped(func(_ *testing.B, c *lifeguard.Config) driver.Connector { return stdlib.GetConnector(*c.ConnConfig) })
+	}
+	pgxConnector := func(_ *testing.B, c *lifeguard.Config) driver.Connector { return stdlib.GetConnector(*c.ConnConfig) }
+	plain := func(b *testing.B, c *lifeguard.Config) *sql.DB {
+		b.Helper()
+		db := sql.OpenDB(pgxConnector(b, c))
+		b.Cleanup(func() { _ = db.Close() })
+		return db
+	}
+	never, always := sdk.NeverSample(), sdk.AlwaysSample()
+	const classic, both = lifeguard.HistogramsClassic, lifeguard.HistogramsBoth
 	return []watching{
-		{"lifeguard/off", own, nil},
-		{"lifeguard/spans=none-sampled", own, sdk.NeverSample()},
-		{"lifeguard/spans=all-sampled", own, sdk.AlwaysSample()},
-		{"otelsql-around-lifeguard/spans=none-sampled", ofLifeguard, sdk.NeverSample()},
-		{"otelsql-around-lifeguard/spans=all-sampled", ofLifeguard, sdk.AlwaysSample()},
-		{"otelsql-around-pgx/spans=all-sampled", ofPgx, sdk.AlwaysSample()},
+		{"lifeguard-off", own, nil, classic}, // first: benchstat compares with it
+		{"lifeguard-none-sampled", own, never, classic},
+		{"lifeguard-all-sampled", own, always, classic},
+		{"lifeguard-everything", own, always, both},
+		{"otelsql-lifeguard-none-sampled", wrapped(lifeguardConnector), never, classic},
+		{"otelsql-lifeguard-all-sampled", wrapped(lifeguardConnector), always, classic},
+		{"pgx", plain, nil, classic},
+		{"otelsql-pgx-none-sampled", wrapped(pgxConnector), never, classic},
+		{"otelsql-pgx-all-sampled", wrapped(pgxConnector), always, classic},
 	}
 }
 
 func compare(b *testing.B, change func(*lifeguard.Config)) {
 	b.Helper()
 	for _, w := range observers() {
-		b.Run(w.name, func(b *testing.B) {
-			cfg := lifeguard.Config{Name: "shop", Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler), Slow: -1}
+		b.Run("observer="+w.name, func(b *testing.B) {
+			cfg := lifeguard.Config{
+				Name: "shop", Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler), Slow: -1, Histograms: w.histograms,
+			}
 			change(&cfg)
 			if w.spans != nil {
 				cfg.Slow = 0 // its default
-				cfg.TracerProvider = trace.TracerProvider(sdk.NewTracerProvider(sdk.WithSampler(w.spans), sdk.WithBatcher(tracetest.NewNoopExporter())))
-				cfg.MeterProvider = metric.MeterProvider(metricsdk.NewMeterProvider(metricsdk.WithReader(metricsdk.NewManualReader())))
+				provider := sdk.NewTracerProvider(sdk.WithSampler(w.spans), sdk.WithBatcher(tracetest.NewNoopExporter()))
+				meters := metricsdk.NewMeterProvider(metricsdk.WithReader(metricsdk.NewManualReader()))
+				b.Cleanup(func() { _, _ = provider.Shutdown(context.Background()), meters.Shutdown(context.Background()) })
+				cfg.TracerProvider, cfg.MeterProvider = provider, meters
 			}
 			db := w.open(b, &cfg)
 			b.ReportAllocs()
