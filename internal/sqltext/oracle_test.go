@@ -49,7 +49,6 @@ func parse(t *testing.T, conn *pgconn.PgConn, version int, sql string) (verdict,
 }
 
 // lexicalErrors begin what scan.l says, each at a token that it cannot make.
-//
 var lexicalErrors = []string{
 	"unterminated ", "trailing junk after ", "zero-length delimited identifier", "unsafe use of \\'",
 	"invalid hexadecimal integer", "invalid octal integer", "invalid binary integer",
