@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -75,6 +77,8 @@ type metrics struct {
 	durationBy [sqltext.Ops]prometheus.Observer
 	waitBy     [priorities]prometheus.Observer
 	errorBy    map[string]prometheus.Counter // by SQLSTATE class; never changed
+
+	exemplarAt [sqltext.Ops][exemplarBuckets]atomic.Int64 // when the latest was given, plus one; on the limiter's clock
 
 	queueDepth, queueMax, limit, holdMean  *prometheus.Desc
 	slots, slotSeconds, refusals, admitted *prometheus.Desc
@@ -162,13 +166,31 @@ func newMetrics(pool string, histograms HistogramMode, stats func() Stats) *metr
 	return m
 }
 
+const (
+	// exemplarEvery is how long a bucket keeps its exemplar at least. A scrape sees the
+	// latest of each bucket only, so that more of them would be made for nobody.
+	exemplarEvery   = 100 * time.Millisecond
+	exemplarBuckets = 15 // as durationBuckets, and one for what is beyond
+)
+
+// wantsExemplar reports whether the bucket that an event falls into is due for another
+// exemplar, and takes it for given.
+func (m *metrics) wantsExemplar(e *event) bool {
+	bucket, _ := slices.BinarySearch(durationBuckets, e.first.Seconds())
+	at := &m.exemplarAt[e.st.Kind.Op()][min(bucket, exemplarBuckets-1)]
+	last, now := at.Load(), int64(e.sent+e.took)+1
+	return (last == 0 || now-last >= int64(exemplarEvery)) && at.CompareAndSwap(last, now)
+}
+
 // executed counts a statement that was sent to the server. An exemplar costs twenty
-// times the observation, and is made only if the trace that it leads to is kept.
+// times the observation, and is made only if the trace that it leads to is kept, and
+// not for each of many.
 func (m *metrics) executed(e *event) {
 	op := e.st.Kind.Op()
 	m.queryBy[op][outcomeOf(e.err)].Inc()
 	duration := m.durationBy[op]
-	if labels := e.exemplar(); labels != nil {
+	if e.sampled() && m.wantsExemplar(e) {
+		labels := e.exemplar()
 		duration.(prometheus.ExemplarObserver).ObserveWithExemplar(e.first.Seconds(), labels) //nolint:errcheck // a histogram is one
 		return
 	}

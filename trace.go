@@ -243,15 +243,10 @@ func appendAddress(attrs []attribute.KeyValue, ph *physical) []attribute.KeyValu
 	return append(attrs, semconv.ServerAddress(host), semconv.ServerPort(n))
 }
 
-// exemplar returns the labels that lead from an observation to its trace, or nil if
-// the trace is not kept.
+// sampled reports whether the event's trace is kept.
+func (e *event) sampled() bool { return e.span != nil && e.span.SpanContext().IsSampled() }
+
+// exemplar returns the labels that lead from an observation to its trace.
 func (e *event) exemplar() map[string]string {
-	if e.span == nil {
-		return nil
-	}
-	sc := e.span.SpanContext()
-	if !sc.IsSampled() {
-		return nil
-	}
-	return map[string]string{"trace_id": sc.TraceID().String()}
+	return map[string]string{"trace_id": e.span.SpanContext().TraceID().String()}
 }
