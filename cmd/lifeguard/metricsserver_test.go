@@ -229,12 +229,15 @@ func TestTheMetricsServerKeepsToItsSchemaAndMayRunTwice(t *testing.T) {
 func TestTheHealthFollowsPostgreSQL(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewServer(t, pgtest.Options{})
+	if !server.Managed() {
+		t.Skip("the server is not ours to kill")
+	}
 	dsn := server.DSN("postgres")
 	s := startMetricsServer(t, "-dsn", dsn+separatorIn(dsn)+"password=geheim", "-rate", "100")
 	if status, _, body := s.get("healthz"); status != http.StatusOK {
 		t.Fatalf("%d, %s", status, body)
 	}
-	if err := server.Stop(); err != nil {
+	if err := server.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() string {
@@ -244,9 +247,24 @@ func TestTheHealthFollowsPostgreSQL(t *testing.T) {
 		}
 		return body
 	})
-	if status, _, _ := s.get("metrics"); status != http.StatusOK {
+	status, _, metrics := s.get("metrics")
+	if status != http.StatusOK {
 		t.Errorf("/metrics: %d", status)
 	}
+
+	if err := server.Restart(t.Context(), pgtest.Fast); err != nil {
+		t.Fatal(err)
+	}
+	const reads = `lifeguard_queries_total{op="select",outcome="ok",pool="shop",source="db"}`
+	before := sample(metrics, reads)
+	eventually(t, func() string {
+		status, _, body := s.get("healthz")
+		_, _, metrics := s.get("metrics")
+		if status != http.StatusOK || sample(metrics, reads) < before+10 {
+			return "it does not go on: " + body + metrics
+		}
+		return ""
+	})
 	code, _, stderr := s.stop()
 	if code != exitOK || strings.Contains(stderr, "geheim") {
 		t.Errorf("exit code %d, errors %s", code, stderr)
