@@ -100,8 +100,8 @@ type Config struct {
 	// TracerProvider makes a client span for each statement that is sent to the server,
 	// MeterProvider the histogram db.client.operation.duration. Either is off if nil,
 	// or OpenTelemetry's global one with lifeguard_trace=on; lifeguard_trace=off
-	// switches both off. A span costs a microsecond if it is not sampled and three if
-	// it is. The global providers are never set.
+	// switches both off. A span costs a microsecond if it is not sampled, and if it is
+	// five or six, mostly the SDK's. The global providers are never set.
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
 
