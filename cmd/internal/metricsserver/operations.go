@@ -66,6 +66,7 @@ func placeOrder(ctx context.Context, w *workload) error {
 
 // shipOrder locks a product before an order, so that no two can block each other.
 func shipOrder(ctx context.Context, w *workload) error {
+	ctx = lifeguard.WithPriority(ctx, lifeguard.High)
 	tx, err := w.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -108,7 +109,7 @@ func report(ctx context.Context, w *workload) error {
 const hurry = 100 * time.Millisecond
 
 func readStockInAHurry(ctx context.Context, w *workload) error {
-	ctx, cancel := context.WithTimeout(lifeguard.WithPriority(ctx, lifeguard.High), hurry)
+	ctx, cancel := context.WithTimeout(ctx, hurry)
 	defer cancel()
 	err := readAll(ctx, w.db, "select name, stock from products where id = $1", one(products))
 	if errors.Is(err, lifeguard.ErrOverloaded) || errors.Is(err, context.DeadlineExceeded) {
