@@ -254,7 +254,7 @@ func TestFingerprintsDifferFromTheServersGroupsWhereTheyShould(t *testing.T) {
 		{a: "select id as x from orders", b: "select id x from orders", theirs: true, why: "no word is dropped"},
 		{a: "select cast(id as text) from orders", b: "select id::text from orders", theirs: true, why: "nothing is rewritten"},
 		{a: "select id from orders where id = 1", b: "select id from orders where (id = 1)", theirs: true, why: "brackets stay"},
-		{a: "set work_mem = '4MB'", b: "set work_mem = '8MB'", ours: true, why: "utility statements have literals too"},
+		{a: "set work_mem = '4MB'", b: "set work_mem = '8MB'", ours: true, why: "utility statements have literals too (to PostgreSQL 18 as well)", untilVersion: 17},
 	} {
 		groupA, _, _, errA := j.hear(t, pair.a)
 		groupB, _, _, errB := j.hear(t, pair.b)
@@ -281,8 +281,8 @@ func TestTheServersTextsOfTheCorpusHaveTheSameNormalForm(t *testing.T) {
 	for _, file := range slices.Sorted(maps.Keys(files)) {
 		for _, sql := range files[file] {
 			st := Analyze(sql)
-			if st.Statements != 1 || st.Kind.Op().String() == "tx" {
-				continue
+			if st.Statements != 1 || st.Kind.Op().String() == "tx" || strings.HasPrefix(st.Summary, "SET") {
+				continue // to PostgreSQL 18 any value of SET is a constant, also a word
 			}
 			_, text, _, err := j.hear(t, sql)
 			if err != nil {

@@ -60,8 +60,11 @@ func verdictOf(said *pgconn.PgError, version int) verdict {
 		return several
 	case said.Code == "22021": // an encoding that cannot be converted
 		return unasked
-	case version < 16 && strings.HasPrefix(said.Message, "trailing junk after numeric literal"):
-		return tooNew // perhaps: 0x1F, 1_000
+	case !strings.HasPrefix(said.Message, "trailing junk after numeric literal"):
+	case version < 16: // perhaps 0x1F or 1_000, of which it knows nothing
+		return unasked
+	case strings.Contains(said.Message, "$"): // 1e5$1 was two tokens up to 15; nobody writes it
+		return unasked
 	}
 	for _, begin := range lexicalErrors {
 		if strings.HasPrefix(said.Message, begin) {
