@@ -73,14 +73,14 @@ func (b *BatchInserter[T]) add(ctx context.Context, row T, wait bool) error {
 	}
 	defer b.core.mu.Unlock() // deferred: a Valuer of the row may panic
 	*b.row = row
-	ch, err := b.core.encodeLocked(unsafe.Pointer(b.row))
+	ch, err := b.core.encodeLocked(ctx, unsafe.Pointer(b.row))
 	if err != nil {
 		return err
 	}
 	if b.core.cfg.OnRowError != nil {
 		keepRow(ch, row)
 	}
-	b.core.acceptedLocked(ch)
+	b.core.acceptedLocked(ctx, ch)
 	return nil
 }
 

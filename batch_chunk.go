@@ -22,6 +22,7 @@ type chunk struct {
 	args     [][]any // instead of buf on another driver's *sql.DB
 
 	timer *time.Timer // flushes the chunk when FlushInterval has passed
+	watch flushWatch
 }
 
 func (c *chunk) rows() int {

@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
 
 // copySender writes a part by COPY, exactly once. One transaction is two round trips:
@@ -41,20 +43,25 @@ import (
 type copySender struct {
 	db       *sql.DB
 	plan     *rowPlan
-	conflict *upsert // nil without OnConflict
+	conflict *upsert            // nil without OnConflict
+	st       *sqltext.Statement // what observers see
 	begin    string
 	status   string // of a transaction
 }
 
-func newCopySender(db *sql.DB, plan *rowPlan, pg *pgconn.PgConn) *copySender {
+func newCopySender(db *sql.DB, plan *rowPlan, conflict *upsert, pg *pgconn.PgConn) *copySender {
 	s := &copySender{
-		db: db, plan: plan,
+		db: db, plan: plan, conflict: conflict,
 		begin:  "begin; select pg_current_xact_id()::text",
 		status: "select pg_xact_status($1::text::xid8)",
 	}
 	if majorVersion(pg) < 13 {
 		s.begin = "begin; select txid_current()::text"
 		s.status = "select txid_status($1::text::bigint)"
+	}
+	s.st = sqltext.Analyze(plan.copySQL(plan.table.name.String()))
+	if conflict != nil {
+		s.st = sqltext.Analyze(conflict.text)
 	}
 	return s
 }
@@ -79,9 +86,21 @@ type attempt struct {
 
 func (s *copySender) send(ctx context.Context, ch *chunk, p part) (recovered bool, err error) {
 	var a attempt
-	err = withPgx(ctx, s.db, "copy "+s.plan.table.name.String(), func(conn *pgx.Conn) error {
-		pg := conn.PgConn()
-		err := s.transact(ctx, pg, ch, p, &a)
+	recovered, err = s.once(ctx, ch, p, &a)
+	ch.watch.sent(p.rows(), err)
+	if s.conflict.shouldDeduplicate(err, &a) {
+		return s.send(ctx, ch, p)
+	}
+	return recovered, err
+}
+
+// once makes one attempt, and finds out what has become of it.
+func (s *copySender) once(ctx context.Context, ch *chunk, p part, a *attempt) (recovered bool, err error) {
+	err = withPgx(ctx, s.db, s.st, verbExecute, func(l *pgxLease) error {
+		ch.watch.begin(ctx, l, p.rows())
+		defer ch.watch.rested(l)
+		pg := l.conn.PgConn()
+		err := s.transact(ctx, pg, ch, p, a)
 		if err == nil || pg.IsClosed() {
 			return err
 		}
@@ -99,12 +118,9 @@ func (s *copySender) send(ctx context.Context, ch *chunk, p part) (recovered boo
 		return err
 	})
 	if err == nil || !a.reached {
-		if s.conflict.shouldDeduplicate(err, &a) {
-			return s.send(ctx, ch, p)
-		}
 		return false, err
 	}
-	committed, unknown := s.decide(ctx, &a)
+	committed, unknown := s.decide(ctx, a)
 	switch {
 	case unknown != nil:
 		return false, fmt.Errorf("%w: %w (the connection was lost: %w)", ErrBatchUncertain, unknown, err)
@@ -161,6 +177,9 @@ var (
 	errXactUnknown = errors.New("the server could not be asked in time")
 )
 
+//nolint:gochecknoglobals // a constant
+var askOutcome = &sqltext.Statement{Summary: "pg_xact_status"}
+
 // decide finds out whether the attempt was committed.
 func (s *copySender) decide(ctx context.Context, a *attempt) (committed bool, err error) {
 	ctx, cancel := graceful(WithPriority(ctx, High), decidePatience, decideLimit)
@@ -169,15 +188,15 @@ func (s *copySender) decide(ctx context.Context, a *attempt) (committed bool, er
 	for wait := time.Millisecond; ; wait = min(2*wait, decideBackoff) {
 		var status *string
 		var server string
-		err := withPgx(ctx, s.db, "pg_xact_status", func(conn *pgx.Conn) error {
-			if server = incarnation(ctx, conn.PgConn()); server == "" && a.server != "" {
+		err := withPgx(ctx, s.db, askOutcome, verbPing, func(l *pgxLease) error {
+			if server = incarnation(ctx, l.conn.PgConn()); server == "" && a.server != "" {
 				return errXactUnknown // a standby, say: it does not know yet
 			}
-			if err := conn.QueryRow(ctx, s.status, a.xid).Scan(&status); err != nil {
+			if err := l.conn.QueryRow(ctx, s.status, a.xid).Scan(&status); err != nil {
 				return err
 			}
 			if status != nil && *status == "in progress" {
-				_, _ = conn.Exec(ctx, terminateSQL, int64(a.pid), a.xid)
+				_, _ = l.conn.Exec(ctx, terminateSQL, int64(a.pid), a.xid)
 			}
 			return nil
 		})
@@ -241,9 +260,17 @@ func incarnation(ctx context.Context, pg *pgconn.PgConn) string {
 // errNoPgx says that a *sql.DB is another driver's.
 var errNoPgx = errors.New("lifeguard: no pgx connection")
 
+// pgxLease is a pgx connection for as long as withPgx calls its f.
+type pgxLease struct {
+	conn  *pgx.Conn
+	own   *Conn // Lifeguard's, if it is
+	event event // begun when the connection was ready; of own
+}
+
 // withPgx calls f with a connection of db, which is given back afterwards, and dropped if
-// f broke it. f's own error is returned as it is.
-func withPgx(ctx context.Context, db *sql.DB, what string, f func(*pgx.Conn) error) error {
+// f broke it. f's own error is returned as it is. st says what for; do is verbExecute if a
+// refusal by the admission queue is a statement's.
+func withPgx(ctx context.Context, db *sql.DB, st *sqltext.Statement, do verb, f func(*pgxLease) error) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return err
@@ -253,16 +280,18 @@ func withPgx(ctx context.Context, db *sql.DB, what string, f func(*pgx.Conn) err
 	called := false
 	err = conn.Raw(func(driverConn any) error {
 		called = true
-		pgxConn, done, err := leasedPgx(ctx, driverConn, what)
-		if failure = err; failure != nil {
+		var l *pgxLease
+		if l, failure = leasedPgx(ctx, driverConn, st, do); failure != nil {
 			if errors.Is(failure, driver.ErrBadConn) {
 				return driver.ErrBadConn
 			}
 			return nil
 		}
-		failure = f(pgxConn)
-		done()
-		if pgxConn.IsClosed() {
+		failure = f(l)
+		if l.own != nil {
+			l.own.rest()
+		}
+		if l.conn.IsClosed() {
 			return driver.ErrBadConn
 		}
 		return nil
@@ -276,23 +305,22 @@ func withPgx(ctx context.Context, db *sql.DB, what string, f func(*pgx.Conn) err
 	return err
 }
 
-// leasedPgx returns the pgx connection, admitted with the priority of ctx if it is
-// Lifeguard's, and what to call when it has nothing more to do.
-func leasedPgx(ctx context.Context, driverConn any, what string) (*pgx.Conn, func(), error) {
+// leasedPgx finds the pgx connection under what sql.Conn.Raw hands over. Lifeguard's is
+// admitted with the priority of ctx.
+func leasedPgx(ctx context.Context, driverConn any, st *sqltext.Statement, do verb) (*pgxLease, error) {
 	if c, ok := driverConn.(*Conn); ok {
-		conn, err := c.pgxConn(ctx)
-		if err != nil {
-			return nil, nil, err
+		if err := c.lease(ctx, st, false); err != nil {
+			return nil, c.turnedAway(ctx, st, do, err)
 		}
-		c.slot.begin(SlotExecuting, what, 0)
-		return conn, func() { c.rest() }, nil
+		_, e := c.sending(ctx, st, verbPing) // without a span
+		return &pgxLease{conn: c.ph.pgxConn(), own: c, event: e}, nil
 	}
-	if raw, ok := driverConn.(interface{ Raw() driver.Conn }); ok {
-		return leasedPgx(ctx, raw.Raw(), what)
+	if wrapped, ok := driverConn.(interface{ Raw() driver.Conn }); ok {
+		return leasedPgx(ctx, wrapped.Raw(), st, do)
 	}
 	conn, err := PgxConn(driverConn) //nolint:contextcheck // what it needs one for was handled above
 	if err != nil {
-		return nil, nil, errors.Join(errNoPgx, err)
+		return nil, errors.Join(errNoPgx, err)
 	}
-	return conn, func() {}, nil
+	return &pgxLease{conn: conn}, nil
 }

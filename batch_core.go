@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 	"unsafe"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // batch is a BatchInserter without its type. A row's way:
@@ -57,6 +59,7 @@ type batchTarget struct {
 	names  []string
 	fields []rowField // without plan: the struct's fields by names
 	sender sender
+	watch  *batchMetrics // nil unless the connections are Lifeguard's
 }
 
 func newBatch[T any](db *sql.DB, table string, cfg BatchConfig) (*batch, error) {
@@ -119,7 +122,7 @@ func (b *batch) lockForRow(ctx context.Context, wait bool) error {
 		case b.stats.PendingBytes < int64(b.cfg.MaxPendingBytes):
 			return nil
 		}
-		b.cutLocked() // or nobody would make room
+		b.cutLocked(ctx) // or nobody would make room
 		if !wait {
 			b.mu.Unlock()
 			return ErrBatchFull
@@ -163,13 +166,16 @@ func (b *batch) resolve(ctx context.Context) error {
 		return err
 	}
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.target = target
-	b.mu.Unlock()
+	if !b.closed {
+		target.watch.opened(b)
+	}
 	return nil
 }
 
 // encodeLocked appends the row that p points to. A row that fails leaves no trace.
-func (b *batch) encodeLocked(p unsafe.Pointer) (*chunk, error) {
+func (b *batch) encodeLocked(ctx context.Context, p unsafe.Pointer) (*chunk, error) {
 	ch := b.cur
 	if ch == nil {
 		ch = b.newChunkLocked()
@@ -196,6 +202,7 @@ func (b *batch) encodeLocked(p unsafe.Pointer) (*chunk, error) {
 	}
 	if b.cur == nil {
 		b.cur = ch
+		ch.watch.parent = trace.SpanContextFromContext(ctx)
 		if b.cfg.FlushInterval > 0 {
 			ch.timer = time.AfterFunc(b.cfg.FlushInterval, func() { b.due(ch) })
 		}
@@ -204,13 +211,13 @@ func (b *batch) encodeLocked(p unsafe.Pointer) (*chunk, error) {
 }
 
 // acceptedLocked counts the row just encoded, and cuts the chunk if it is full.
-func (b *batch) acceptedLocked(ch *chunk) {
+func (b *batch) acceptedLocked(ctx context.Context, ch *chunk) {
 	b.stats.Added++
 	b.stats.Pending++
 	b.stats.PendingBytes += int64(ch.size() - ch.counted)
 	ch.counted = ch.size()
 	if ch.rows() >= b.cfg.MaxRows || len(ch.buf) >= b.cfg.MaxBytes || ch.keptSize >= b.cfg.MaxBytes {
-		b.cutLocked()
+		b.cutLocked(ctx)
 	}
 }
 
@@ -234,17 +241,21 @@ func (b *batch) due(ch *chunk) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.cur == ch {
-		b.cutLocked()
+		b.cutLocked(b.ctx)
 	}
 }
 
-// cutLocked hands the current chunk to the workers.
-func (b *batch) cutLocked() {
+// cutLocked hands the current chunk to the workers. The span of its flush is a child of
+// that in ctx; if there is none, of that of the Add that began the chunk.
+func (b *batch) cutLocked(ctx context.Context) {
 	ch := b.cur
 	if ch == nil {
 		return
 	}
 	b.cur = nil
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		ch.watch.parent = span
+	}
 	if ch.timer != nil {
 		ch.timer.Stop()
 		ch.timer = nil
@@ -304,7 +315,7 @@ func (b *batch) announceLocked() {
 func (b *batch) flush(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.cutLocked()
+	b.cutLocked(ctx)
 	upTo := b.stats.Added
 	for b.failed == nil && len(b.unsettled) > 0 && b.unsettled[0].first < upTo {
 		if err := b.awaitLocked(ctx); err != nil {
@@ -318,7 +329,7 @@ func (b *batch) close(ctx context.Context) (BatchStats, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	b.cutLocked()
+	b.cutLocked(ctx)
 	var stopped error
 	for b.running > 0 {
 		err := b.awaitLocked(ctx)
@@ -338,6 +349,9 @@ func (b *batch) close(ctx context.Context) (BatchStats, error) {
 		b.failed = nil // ctx ended too late to matter
 	}
 	b.spare = nil
+	if b.target != nil {
+		b.target.watch.closed(b)
+	}
 	return b.stats, b.outcomeLocked()
 }
 

@@ -54,6 +54,8 @@ func (b *batch) flushChunk(ch *chunk) (info FlushInfo) {
 		}
 	}
 	info.Took = time.Since(start)
+	ch.watch.end(&info)
+	b.target.watch.flushed(&info)
 	b.report(&info)
 	return info
 }
@@ -74,6 +76,7 @@ func (b *batch) deliver(ch *chunk, p part, info *FlushInfo) error {
 		recovered, err := b.target.sender.send(b.ctx, ch, p)
 		if recovered {
 			b.count(func(s *BatchStats) { s.Recovered++ })
+			b.target.watch.recover()
 		}
 		if err == nil {
 			return nil
@@ -97,6 +100,7 @@ func (b *batch) deliver(ch *chunk, p part, info *FlushInfo) error {
 		}
 		info.Retries++
 		b.count(func(s *BatchStats) { s.Retries++ })
+		b.target.watch.retry()
 		if err := pause(b.ctx, wait); err != nil {
 			return err
 		}
@@ -129,6 +133,7 @@ func (b *batch) wrote(ch *chunk, p part, info *FlushInfo) {
 	}
 	n := p.rows()
 	info.Written += n
+	b.target.watch.wrote(n, size)
 	b.count(func(s *BatchStats) {
 		s.Written += int64(n)
 		s.Pending -= int64(n)
@@ -141,6 +146,8 @@ func (b *batch) refuse(ch *chunk, row int, cause error, info *FlushInfo) error {
 	rowErr := &RowError{Index: ch.first + int64(row), Err: bare(cause)}
 	rowErr.Columns = b.refusedColumns(cause)
 	info.Refused++
+	ch.watch.refusal = rowErr.Err
+	b.target.watch.refuse()
 	b.mu.Lock()
 	b.stats.Refused++
 	b.stats.Pending--

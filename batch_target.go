@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
 
 const maxChunkBytes = math.MaxInt32
@@ -17,16 +19,20 @@ var errRowTooLarge = errors.New("lifeguard: the row is too large")
 // lookUp makes the plan: of COPY on a pgx connection, of INSERT on any other.
 func (b *batch) lookUp(ctx context.Context) (*batchTarget, error) {
 	var target *batchTarget
-	err := withPgx(ctx, b.db, "look up "+b.table.String(), func(conn *pgx.Conn) error {
-		plan, err := planRows(ctx, conn, b.table, b.shape, b.cfg.Columns)
+	st := &sqltext.Statement{Summary: "look up " + b.table.String()}
+	err := withPgx(ctx, b.db, st, verbPing, func(l *pgxLease) error {
+		plan, err := planRows(ctx, l.conn, b.table, b.shape, b.cfg.Columns)
 		if err != nil {
 			return err
 		}
-		s := newCopySender(b.db, plan, conn.PgConn())
-		if s.conflict, err = newUpsert(plan, &b.cfg.OnConflict); err != nil {
+		conflict, err := newUpsert(plan, &b.cfg.OnConflict)
+		if err != nil {
 			return err
 		}
-		target = &batchTarget{plan: plan, names: plan.names, sender: s}
+		target = &batchTarget{plan: plan, names: plan.names, sender: newCopySender(b.db, plan, conflict, l.conn.PgConn())}
+		if l.own != nil {
+			target.watch = l.own.core.metrics.batches
+		}
 		return nil
 	})
 	if errors.Is(err, errNoPgx) {

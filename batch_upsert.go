@@ -31,7 +31,8 @@ type upsert struct {
 	plan     *rowPlan
 	oids     []uint32 // of the arrays; nil to go by way of a temporary table
 	formats  []int16
-	simple   string // the query, and the one that resolves equal keys
+	text     string // of the query alone, as observers see it
+	simple   string // what is sent, and what is sent to resolve equal keys
 	resolved string
 	dedupe   atomic.Bool
 }
@@ -90,6 +91,7 @@ func (u *upsert) build(c *Conflict, keys []int) {
 	if u.oids == nil {
 		u.simple = insert + "select * from " + staging + clause
 	}
+	u.text = u.simple
 	u.resolved = u.simple
 	if len(keys) > 0 {
 		on, null := make([]string, len(keys)), make([]string, len(keys))

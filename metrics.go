@@ -77,6 +77,7 @@ type metrics struct {
 	durationBy [sqltext.Ops]prometheus.Observer
 	waitBy     [priorities]prometheus.Observer
 	errorBy    map[string]prometheus.Counter // by SQLSTATE class; never changed
+	batches    *batchMetrics
 
 	exemplarAt [sqltext.Ops][exemplarBuckets]atomic.Int64 // when the latest was given, plus one; on the limiter's clock
 
@@ -114,7 +115,7 @@ func newMetrics(pool string, histograms HistogramMode, stats func() Stats) *metr
 		return prometheus.NewDesc("lifeguard_"+name, help, variable, labels)
 	}
 	m := &metrics{
-		pool: pool, stats: stats,
+		pool: pool, stats: stats, batches: newBatchMetrics(labels, factor),
 		queries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lifeguard_queries_total", ConstLabels: labels,
 			Help: "Statements, by operation, by what answered, and by how they ended.",
@@ -228,6 +229,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	m.durations.Describe(ch)
 	m.waits.Describe(ch)
 	m.errors.Describe(ch)
+	m.batches.describe(ch)
 	for _, d := range []*prometheus.Desc{
 		m.queueDepth, m.queueMax, m.limit, m.slots, m.slotSeconds, m.holdMean,
 		m.refusals, m.admitted, m.left, m.conns, m.connsMax, m.opened, m.closed,
@@ -243,6 +245,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.durations.Collect(ch)
 	m.waits.Collect(ch)
 	m.errors.Collect(ch)
+	m.batches.collect(ch)
 
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)

@@ -87,7 +87,7 @@ func newTracing(cfg *Config, pool string) (*tracing, error) {
 }
 
 // start begins the span of an event that is about to be sent over ph.
-func (t *tracing) start(ctx context.Context, e *event, ph *physical) context.Context {
+func (t *tracing) start(ctx context.Context, e *event, ph *physical, more ...attribute.KeyValue) context.Context {
 	srv := t.serverOf(ph)
 	if t.tracer == nil {
 		return ctx
@@ -107,6 +107,7 @@ func (t *tracing) start(ctx context.Context, e *event, ph *physical) context.Con
 		semconv.DBQueryText(e.st.Normalized),
 		attribute.String("lifeguard.source", "db"),
 		attribute.Float64("lifeguard.queue.wait", e.wait.Seconds()))
+	attrs = append(attrs, more...)
 	ctx, e.span = t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
 	return ctx
 }
