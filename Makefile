@@ -99,6 +99,18 @@ $(BIN)/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	mv $(BIN)/golangci-lint $@
 
+.PHONY: grafana
+grafana: ## write dashboards, alerts and their delivery from grafana/spec
+	cd grafana && go run ./cmd/generate
+
+.PHONY: stack-up
+stack-up: ## start PostgreSQL, Grafana, Prometheus and the rest in Docker (docs/stack.md)
+	docker compose -f docker-compose.test.yml up -d --build
+
+.PHONY: stack-down
+stack-down: ## stop them; their data are gone
+	docker compose -f docker-compose.test.yml down --volumes
+
 .PHONY: settings
 settings: ## write the tables of settings and metrics into README.md and docs
 	go test -run 'TestTheReadmeListsEverySetting|TestThePageOnObservability' -update .

@@ -43,6 +43,18 @@ bench-overload:
 build:
     make build
 
+# write dashboards, alerts and their delivery from grafana/spec
+grafana:
+    make grafana
+
+# start PostgreSQL, Grafana, Prometheus and the rest in Docker (docs/stack.md)
+stack-up:
+    make stack-up
+
+# stop them; their data are gone
+stack-down:
+    make stack-down
+
 # format the code
 fmt:
     make fmt

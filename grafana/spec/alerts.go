@@ -1,0 +1,144 @@
+package spec
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Alert is one alert rule, for Grafana and for Prometheus.
+type Alert struct {
+	Name     string // Prometheus' name; Title is Grafana's
+	Title    string
+	UID      string
+	Severity string // warning or critical
+	Section  string // of the runbook
+
+	// Value is PromQL without the comparison; the alert is for what is over the
+	// threshold, or under it if Below.
+	Value     string
+	Below     bool
+	Threshold float64
+	For       time.Duration
+	Absent    string // Prometheus only: a vector that is there when Value's is gone
+
+	// NoData and Failed are what Grafana makes of an empty answer and of none.
+	NoData, Failed string
+
+	// Summary and Text are templates over $labels; VALUE stands for the value, written
+	// by the template function Format.
+	Summary, Text string
+	Format        string
+
+	Board string
+	Panel int
+}
+
+// What Grafana does when a query returns nothing, or fails.
+const (
+	stayNormal = "OK"       // no series: no pool, or no traffic
+	keepLast   = "KeepLast" // the one alert on the scrape says that Prometheus is gone
+	alerting   = "Alerting"
+	asError    = "Error"
+)
+
+// valueMark is replaced by how each of the two systems names the value.
+const valueMark = "VALUE"
+
+// Alerts returns all rules.
+func Alerts(p Params) []Alert {
+	window := "[" + promDuration(p.Window) + "]"
+	rate := func(by, series string) string { return "sum by (" + by + ") (rate(" + series + window + "))" }
+	hold := func(d time.Duration) time.Duration { return time.Duration(float64(d) * p.Scale) }
+	all := rate("job, pool", statements)
+	enough := " and " + all + " > " + number(p.MinRate)
+	refused, admitted := rate("job, pool", "lifeguard_refusals_total"), rate("job, pool", "lifeguard_admissions_total")
+	slots := "sum by (job, instance, pool) (lifeguard_slots) / sum by (job, instance, pool) (lifeguard_limit)"
+
+	return []Alert{
+		{
+			Name: "LifeguardQueueDeep", Title: "Queue depth", Format: "humanize", UID: "lifeguard-queue-deep", Severity: "warning", Section: "queue-depth",
+			Value:     "max by (job, instance, pool) (lifeguard_pool_queue_depth)",
+			Threshold: p.QueueDepth, For: hold(time.Minute), NoData: stayNormal, Failed: keepLast,
+			Summary: "{{ $labels.pool }}: VALUE goroutines wait for the database",
+			Text: fmt.Sprintf("In {{ $labels.instance }} more than %s goroutines have been waiting for admission to pool {{ $labels.pool }}.",
+				number(p.QueueDepth)),
+			Board: AdmissionUID, Panel: panelQueue,
+		},
+		{
+			Name: "LifeguardSlow", Title: "p99 latency", Format: "humanizeDuration", UID: "lifeguard-slow", Severity: "warning", Section: "p99-latency",
+			Value:     "histogram_quantile(0.99, " + rate("job, pool, le", statementSeconds+"_bucket") + ")" + enough,
+			Threshold: p.P99.Seconds(), For: hold(5 * time.Minute), NoData: stayNormal, Failed: keepLast,
+			Summary: "{{ $labels.pool }}: the slowest statement of a hundred takes VALUE",
+			Text:    "The p99 of statements in pool {{ $labels.pool }} of {{ $labels.job }} has been above " + p.P99.String() + ".",
+			Board:   OverviewUID, Panel: panelLatency,
+		},
+		{
+			Name: "LifeguardRefusing", Title: "Refusals", Format: "humanizePercentage", UID: "lifeguard-refusing", Severity: "critical", Section: "refusals",
+			Value:     refused + " / (" + admitted + " + " + refused + ") and " + refused + " > 0",
+			Threshold: p.RefusedShare, For: hold(2 * time.Minute), NoData: stayNormal, Failed: keepLast,
+			Summary: "{{ $labels.pool }}: statements are refused",
+			Text:    "VALUE of those who asked pool {{ $labels.pool }} of {{ $labels.job }} for admission were refused.",
+			Board:   OverviewUID, Panel: panelRefusals,
+		},
+		{
+			Name: "LifeguardPoolExhausted", Title: "Pool exhausted", UID: "lifeguard-pool-exhausted", Severity: "critical", Section: "pool-exhausted",
+			Value:     slots + " and sum by (job, instance, pool) (lifeguard_pool_queue_depth) > 0",
+			Threshold: 0.99, For: hold(2 * time.Minute), NoData: stayNormal, Failed: keepLast,
+			Summary: "{{ $labels.pool }}: every slot is in use and goroutines wait",
+			Text:    "In {{ $labels.instance }} all slots of pool {{ $labels.pool }} have been in use at every look, with somebody waiting.",
+			Board:   AdmissionUID, Panel: panelSlots,
+		},
+		{
+			Name: "LifeguardErrors", Title: "Error ratio", Format: "humanizePercentage", UID: "lifeguard-errors", Severity: "critical", Section: "error-ratio",
+			Value:     rate("job, pool", statements+"{"+failed+"}") + " / " + all + enough,
+			Threshold: p.ErrorShare, For: hold(5 * time.Minute), NoData: stayNormal, Failed: keepLast,
+			Summary: "{{ $labels.pool }}: statements fail",
+			Text:    "VALUE of the statements of pool {{ $labels.pool }} of {{ $labels.job }} ended in an error or in their deadline.",
+			Board:   OverviewUID, Panel: panelErrors,
+		},
+		{
+			Name: "LifeguardGone", Title: "Scrape gone", UID: "lifeguard-gone", Severity: "critical", Section: "scrape-gone",
+			Value: "up{job=" + strconv.Quote(p.Job) + "}", Below: true, Absent: "absent(up{job=" + strconv.Quote(p.Job) + "})",
+			Threshold: 1, For: hold(time.Minute), NoData: alerting, Failed: asError,
+			Summary: "No metrics from {{ $labels.job }} {{ $labels.instance }}",
+			Text:    "Prometheus cannot scrape it, or does not know of it; no other alert can fire while this one does.",
+			Board:   OverviewUID, Panel: panelThroughput,
+		},
+	}
+}
+
+// labels are what each alert carries besides those of its series; the notification
+// policy goes by component.
+func (a *Alert) labels() map[string]string {
+	return map[string]string{"component": component, "severity": a.Severity}
+}
+
+const component = "lifeguard"
+
+// annotations are the alert's texts; value is the template expression for its value.
+func (a *Alert) annotations(p Params, value string) map[string]string {
+	value = "{{ " + value + " | " + a.Format + " }}"
+	return map[string]string{
+		"summary":     strings.ReplaceAll(a.Summary, valueMark, value),
+		"description": strings.ReplaceAll(a.Text, valueMark, value),
+		"runbook_url": p.Docs + "#" + a.Section,
+	}
+}
+
+func number(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+
+// promDuration writes a duration as Prometheus and Grafana read it: whole, in the
+// largest unit that divides it.
+func promDuration(d time.Duration) string {
+	for _, u := range []struct {
+		of   time.Duration
+		name string
+	}{{time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+		if d%u.of == 0 {
+			return strconv.FormatInt(int64(d/u.of), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
+}
