@@ -1,0 +1,303 @@
+package stack_test
+
+import (
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/lifeguard-go/lifeguard/grafana/spec"
+)
+
+// read parses a file of the folder grafana.
+func read(t *testing.T, path string, into any) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, into); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+// listening are the ports on which services can be reached by others in the stack.
+func listening(t *testing.T) map[string][]string {
+	t.Helper()
+	ports := map[string][]string{"tempo": {"4318"}, "mailpit": {"1025"}}
+	for name, s := range load(t).Services {
+		for _, p := range s.Ports {
+			ports[name] = append(ports[name], strconv.FormatUint(uint64(p.Target), 10))
+		}
+	}
+	return ports
+}
+
+func checkAddress(t *testing.T, where, host, port string) {
+	t.Helper()
+	if ports, ok := listening(t)[host]; !ok || !slices.Contains(ports, port) {
+		t.Errorf("%s: nothing in the stack listens on %s:%s, only %v", where, host, port, ports)
+	}
+}
+
+func TestDataSourcesPointAtServices(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Datasources []struct {
+			Name, UID, URL string
+			JSONData       map[string]any `yaml:"jsonData"`
+		}
+	}
+	read(t, "provisioning/datasources/lifeguard.yml", &file)
+	uids := []string{}
+	for _, d := range file.Datasources {
+		uids = append(uids, d.UID)
+	}
+	for _, d := range file.Datasources {
+		u, err := url.Parse(d.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkAddress(t, d.Name, u.Hostname(), u.Port())
+		for _, uid := range references(d.JSONData) {
+			if !slices.Contains(uids, uid) {
+				t.Errorf("%s links to the data source %q, which is none of %v", d.Name, uid, uids)
+			}
+		}
+	}
+}
+
+// references are all datasourceUid in a tree.
+func references(v any) []string {
+	var uids []string
+	switch v := v.(type) {
+	case map[string]any:
+		for key, child := range v {
+			if uid, ok := child.(string); ok && key == "datasourceUid" {
+				uids = append(uids, uid)
+			}
+			uids = append(uids, references(child)...)
+		}
+	case []any:
+		for _, child := range v {
+			uids = append(uids, references(child)...)
+		}
+	}
+	return uids
+}
+
+// Metrics lead to traces, traces to logs and metrics, logs to traces.
+func TestDataSourcesAreLinked(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Datasources []struct {
+			UID      string
+			JSONData map[string]any `yaml:"jsonData"`
+		}
+	}
+	read(t, "provisioning/datasources/lifeguard.yml", &file)
+	links := map[string][]string{}
+	for _, d := range file.Datasources {
+		links[d.UID] = references(d.JSONData)
+		slices.Sort(links[d.UID])
+	}
+	for from, to := range map[string][]string{spec.Prometheus: {spec.Tempo}, spec.Loki: {spec.Tempo}, spec.Tempo: {spec.Loki, spec.Prometheus}} {
+		if !slices.Equal(links[from], to) {
+			t.Errorf("%s leads to %v, not %v", from, links[from], to)
+		}
+	}
+}
+
+// Grafana expands $name in provisioned files; what is meant for its queries has $$.
+func TestDataSourcesEscapeDollars(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../provisioning/datasources/lifeguard.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := strings.ReplaceAll(string(text), "$$", "")
+	for line := range strings.Lines(rest) {
+		if strings.Contains(line, "$") && !strings.HasPrefix(line, "#") {
+			t.Errorf("a single dollar: %s", line)
+		}
+	}
+}
+
+func TestBoardsAreMountedWhereTheProviderLooks(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Providers []struct {
+			Folder, Type string
+			Options      struct{ Path string }
+		}
+	}
+	read(t, "provisioning/dashboards/lifeguard.yml", &file)
+	if len(file.Providers) != 1 || file.Providers[0].Type != "file" || file.Providers[0].Folder != spec.Folder {
+		t.Fatalf("the providers are %+v", file.Providers)
+	}
+	mounts := map[string]string{}
+	for _, v := range load(t).Services["grafana"].Volumes {
+		mounts[v.Target] = v.Source
+	}
+	boards, err := filepath.Glob(filepath.Join(mounts[file.Providers[0].Options.Path], "*.json"))
+	if err != nil || len(boards) != 3 {
+		t.Errorf("on %s there are %d boards: %v", file.Providers[0].Options.Path, len(boards), err)
+	}
+	for target := range mounts {
+		kind, ok := strings.CutPrefix(target, "/etc/grafana/provisioning/")
+		if kind, _, _ = strings.Cut(kind, "/"); ok && !slices.Contains([]string{"datasources", "dashboards", "alerting"}, kind) {
+			t.Errorf("Grafana does not look in %s", target)
+		}
+	}
+	for _, name := range []string{"lifeguard-alerts.yml", "contact-points.yml", "policies.yml"} {
+		if mounts["/etc/grafana/provisioning/alerting/"+name] == "" {
+			t.Errorf("%s is not mounted where Grafana looks", name)
+		}
+	}
+}
+
+func TestPrometheusScrapesTheStack(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Global struct {
+			Interval string `yaml:"scrape_interval"`
+		}
+		RuleFiles []string `yaml:"rule_files"`
+		Scrapes   []struct {
+			Job    string                       `yaml:"job_name"`
+			Static []struct{ Targets []string } `yaml:"static_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	read(t, "stack/prometheus.yml", &file)
+	prometheus := load(t).Services["prometheus"]
+	jobs := map[string][]string{}
+	for _, s := range file.Scrapes {
+		for _, group := range s.Static {
+			jobs[s.Job] = append(jobs[s.Job], group.Targets...)
+		}
+	}
+	if targets := jobs[spec.Default().Job]; len(targets) != 1 {
+		t.Errorf("the job %s, which the alerts know, has the targets %v", spec.Default().Job, targets)
+	}
+	for job, targets := range jobs {
+		for _, target := range targets {
+			host, port, _ := strings.Cut(target, ":")
+			switch host {
+			case "localhost":
+			case "host.docker.internal":
+				if !slices.Equal(prometheus.ExtraHosts["host.docker.internal"], []string{"host-gateway"}) {
+					t.Errorf("%s: on Linux %s is known only as host-gateway", job, host)
+				}
+			default:
+				checkAddress(t, job, host, port)
+			}
+		}
+	}
+	for _, path := range file.RuleFiles {
+		if !slices.ContainsFunc(prometheus.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Target == path }) {
+			t.Errorf("no rules are mounted on %s", path)
+		}
+	}
+	var sources struct {
+		Datasources []struct {
+			UID      string
+			JSONData struct {
+				TimeInterval string `yaml:"timeInterval"`
+			} `yaml:"jsonData"`
+		}
+	}
+	read(t, "provisioning/datasources/lifeguard.yml", &sources)
+	if got := sources.Datasources[0].JSONData.TimeInterval; got != file.Global.Interval {
+		t.Errorf("Grafana believes that Prometheus scrapes each %q, which is %q", got, file.Global.Interval)
+	}
+}
+
+func TestTheCollectorPassesOnWhatItGets(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Receivers, Processors, Extensions map[string]any
+		Exporters                         map[string]struct{ Endpoint string }
+		Service                           struct {
+			Extensions []string
+			Pipelines  map[string]struct{ Receivers, Processors, Exporters []string }
+		}
+	}
+	read(t, "stack/collector.yml", &file)
+	for name, p := range file.Service.Pipelines {
+		for _, part := range p.Receivers {
+			if _, ok := file.Receivers[part]; !ok {
+				t.Errorf("%s: there is no receiver %s", name, part)
+			}
+		}
+		for _, part := range p.Processors {
+			if _, ok := file.Processors[part]; !ok {
+				t.Errorf("%s: there is no processor %s", name, part)
+			}
+		}
+		for _, part := range p.Exporters {
+			exporter, ok := file.Exporters[part]
+			if !ok {
+				t.Errorf("%s: there is no exporter %s", name, part)
+				continue
+			}
+			u, err := url.Parse(exporter.Endpoint)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkAddress(t, part, u.Hostname(), u.Port())
+		}
+	}
+	if len(file.Service.Pipelines["traces"].Exporters) != 1 || len(file.Service.Pipelines["logs"].Exporters) != 1 {
+		t.Errorf("the pipelines are %+v", file.Service.Pipelines)
+	}
+	text, err := os.ReadFile("collector.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := regexp.MustCompile(`(?m)^  (logging|otlphttp|loki)\b`).FindString(string(text)); m != "" {
+		t.Errorf("the exporter%s is gone from the collector, or has another name", m)
+	}
+}
+
+func TestAlertsAndTracesGoToServicesOfTheStack(t *testing.T) {
+	t.Parallel()
+	services := load(t).Services
+	addresses := map[string]string{}
+	for _, name := range []string{"LIFEGUARD_SLACK_URL", "LIFEGUARD_WEBHOOK_URL"} {
+		addresses[name] = *services["grafana"].Environment[name]
+	}
+	command := services["metrics-server"].Command
+	for i, flag := range command {
+		if flag == "-otlp" || flag == "-dsn" {
+			addresses[flag] = command[i+1]
+		}
+	}
+	addresses["-dsn"] = strings.Replace(addresses["-dsn"], "@postgres/", "@postgres:5432/", 1)
+	for name, address := range addresses {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkAddress(t, name, u.Hostname(), u.Port())
+	}
+	host, port, _ := strings.Cut(*services["grafana"].Environment["GF_SMTP_HOST"], ":")
+	checkAddress(t, "GF_SMTP_HOST", host, port)
+	if name := services["metrics-server"].Environment["OTEL_SERVICE_NAME"]; name == nil || *name != spec.Service {
+		t.Errorf("the metrics server calls itself %v, the boards expect %s", name, spec.Service)
+	}
+	own := spec.Default().Receivers
+	for _, address := range []string{own.SlackURL, own.WebhookURL, "smtp://" + own.SMTPHost} {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkAddress(t, "alertmanager.yml", u.Hostname(), u.Port())
+	}
+}
