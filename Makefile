@@ -36,6 +36,10 @@ overload: ## offer ten times what the server can do, to pgx/stdlib and to Lifegu
 metrics-server: ## serve Prometheus metrics of a light workload on :9898 (ARGS='-rate 500'; OTLP=URL for traces and logs)
 	$(if $(OTLP),go -C cmd/lifeguard-otlp run . -otlp $(OTLP),go run ./cmd/lifeguard metrics-server) $(ARGS)
 
+.PHONY: seed-db-heavy
+seed-db-heavy: ## fill a pet shop with many rows (n=100000 batch-size=500 FLAGS='-keep')
+	go run ./cmd/lifeguard seed $(if $(n),-n $(n)) $(if $(batch-size),-batch-size $(batch-size)) $(FLAGS)
+
 .PHONY: test
 test: ## run the tests of every module, with the race detector
 	@set -e; for m in $(MODULES); do echo "go test in $$m"; (cd $$m && go test -race -timeout 10m ./...); done

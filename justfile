@@ -27,6 +27,10 @@ metrics-server *flags:
 metrics-server-otlp url="http://localhost:4318" *flags:
     go -C cmd/lifeguard-otlp run . -otlp {{ url }} {{ flags }}
 
+# fill a pet shop with many rows: just seed-db-heavy n=100000 --batch-size=500
+seed-db-heavy *flags:
+    go run ./cmd/lifeguard seed {{ flags }}
+
 # run the tests of every module, with the race detector
 test:
     make test

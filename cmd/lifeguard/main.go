@@ -52,6 +52,7 @@ func commands() []command {
 	return []command{
 		{name: "demo", summary: "run a mixed workload, or an overload, on a real PostgreSQL", run: runDemo},
 		{name: "metrics-server", summary: "serve the metrics of a light workload on :9898", run: runMetricsServer},
+		{name: "seed", summary: "fill a pet shop with many rows, or load a CSV file", run: runSeed},
 	}
 }
 

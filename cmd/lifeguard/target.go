@@ -21,7 +21,9 @@ type target struct {
 	config lifeguard.Config // what dsn says
 	schema string           // a name that nobody else uses
 	server *pgtest.Server   // nil for a user's own
-	drop   func(context.Context) error
+
+	userDSN string // of server's new database, for anybody's use
+	drop    func(context.Context) error
 }
 
 // find takes the database of -dsn, or finds or starts a PostgreSQL. Close t also after
@@ -49,18 +51,20 @@ func (t *target) find(ctx context.Context, o demoOptions, out output) error {
 	}
 
 	began := time.Now()
-	server, err := pgtest.Start(ctx, pgtest.Options{})
-	if err != nil {
+	if err := t.start(ctx); err != nil {
 		return err
 	}
-	t.server = server
-	dsn, drop, err := server.CreateDatabase(ctx)
-	if err != nil {
+	fmt.Fprintf(out, "%s, ready in %s\n", t.server.Source(), duration(time.Since(began)))
+	return t.setDSN(withParams(t.userDSN, append(params, param{"pool_max_conns", strconv.Itoa(o.conns)})...))
+}
+
+// start finds or starts a PostgreSQL, with a new database.
+func (t *target) start(ctx context.Context) (err error) {
+	if t.server, err = pgtest.Start(ctx, pgtest.Options{}); err != nil {
 		return err
 	}
-	t.drop = drop
-	fmt.Fprintf(out, "%s, ready in %s\n", server.Source(), duration(time.Since(began)))
-	return t.setDSN(withParams(dsn, append(params, param{"pool_max_conns", strconv.Itoa(o.conns)})...))
+	t.userDSN, t.drop, err = t.server.CreateDatabase(ctx)
+	return err
 }
 
 // setDSN notes what is in force: the environment overrides the DSN.
