@@ -13,6 +13,11 @@
 //		// … an empty database of this test's own, dropped at its end
 //	}
 //
+// [Open] does that in one line, with tables, and [Insert] puts rows into them:
+//
+//	db := pgtest.Open(t, "lifeguard", "create table pets (id int primary key, name text)")
+//	pgtest.Insert(t, db, "pets", pgtest.Row{"id": 1, "name": "Rex"})
+//
 // With migrations, run once for all tests of the package, whose databases are
 // copies of the result:
 //
