@@ -42,6 +42,8 @@ type batch struct {
 	queue     []*chunk
 	unsettled []*chunk // cut and not done with: queue and those in flight
 	spare     []*chunk // buffers for reuse
+	rowsLike  int      // the chunk cut last had so many rows
+	bytesLike int      // and bytes: a new one has room for as much, for growing is copying
 	running   int      // workers
 	workers   int      // at most
 	stats     BatchStats
@@ -230,7 +232,8 @@ func (b *batch) newChunkLocked() *chunk {
 	}
 	ch := &chunk{first: b.stats.Added}
 	if plan := b.target.plan; plan != nil {
-		ch.buf = append(ch.buf, plan.header()...)
+		ch.buf = append(make([]byte, 0, b.bytesLike), plan.header()...)
+		ch.ends = make([]uint32, 0, b.rowsLike)
 		ch.start = len(ch.buf)
 	}
 	return ch
@@ -260,6 +263,7 @@ func (b *batch) cutLocked(ctx context.Context) {
 		ch.timer.Stop()
 		ch.timer = nil
 	}
+	b.rowsLike, b.bytesLike = len(ch.ends), len(ch.buf)+len(ch.buf)/16
 	b.unsettled = append(b.unsettled, ch)
 	if b.failed != nil {
 		return // it stays unwritten

@@ -17,23 +17,54 @@ const (
 
 	maxWhole  = 131072 // decimal digits before the point
 	maxDscale = 16383
+	maxScaled = 10000 // exponents up to this are certainly in range
 )
 
 // AppendNumericInt writes the numeric v × 10^exp.
 func AppendNumericInt(buf []byte, v int64, exp int32) ([]byte, error) {
-	var scratch [20]byte
-	digits := strconv.AppendInt(scratch[:0], v, 10)
-	negative := v < 0
-	if negative {
-		digits = digits[1:]
+	if v < 0 {
+		return appendScaled(buf, true, -uint64(v), exp)
 	}
-	return appendDecimal(buf, negative, digits, int64(exp))
+	return appendScaled(buf, false, uint64(v), exp)
 }
 
 // AppendNumericUint writes the numeric v.
-func AppendNumericUint(buf []byte, v uint64) ([]byte, error) {
-	var scratch [20]byte
-	return appendDecimal(buf, false, strconv.AppendUint(scratch[:0], v, 10), 0)
+func AppendNumericUint(buf []byte, v uint64) ([]byte, error) { return appendScaled(buf, false, v, 0) }
+
+// appendScaled takes v × 10^exp apart by division if the point can be put between two
+// groups of digits without overflow, which spares the way by decimal digits.
+func appendScaled(buf []byte, negative bool, v uint64, exp int32) ([]byte, error) {
+	shift := exp & 3 // exp = 4 × whole groups + shift
+	power := [4]uint64{1, 10, 100, 1000}[shift]
+	if v == 0 || v > math.MaxUint64/power || exp < -maxScaled || exp > maxScaled {
+		var scratch [20]byte
+		return appendDecimal(buf, negative, strconv.AppendUint(scratch[:0], v, 10), int64(exp))
+	}
+	v *= power
+	last := (exp - shift) / 4 // the weight of the last group
+	for v%10_000 == 0 {
+		v /= 10_000
+		last++
+	}
+	var groups [5]uint16 // from the last to the first
+	n := 0
+	for ; v > 0; n++ {
+		q := v / 10_000
+		groups[n] = uint16(v - q*10_000)
+		v = q
+	}
+	weight := last + int32(n) - 1
+	var sign uint16
+	if negative {
+		sign = numericNegative
+	}
+	dscale := max(-exp, 0)
+	buf = append(buf, 0, 0, 0, byte(8+2*n), 0, byte(n), byte(weight>>8), byte(weight),
+		byte(sign>>8), byte(sign), byte(dscale>>8), byte(dscale))
+	for n--; n >= 0; n-- {
+		buf = append(buf, byte(groups[n]>>8), byte(groups[n]))
+	}
+	return buf, nil
 }
 
 // AppendNumericBig writes the numeric v × 10^exp.
