@@ -3,19 +3,14 @@
 package main
 
 import (
-	"os"
 	"runtime"
 	"runtime/metrics"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-)
 
-// tick is the unit of /proc's processor times (USER_HZ, 100 on every Linux).
-const tick = 10 * time.Millisecond
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/proc"
+)
 
 // processorTime is who used the processors, since boot.
 type processorTime struct {
@@ -29,10 +24,10 @@ type processorTime struct {
 func (m *machine) processorTime() processorTime {
 	return processorTime{
 		at:      time.Now(),
-		busy:    busyTime(),
-		server:  familyTime(m.Postmaster),
-		bouncer: familyTime(m.Bouncer),
-		self:    selfTime(),
+		busy:    proc.Busy(),
+		server:  proc.Family(m.Postmaster),
+		bouncer: proc.Family(m.Bouncer),
+		self:    proc.Self(),
 	}
 }
 
@@ -49,63 +44,6 @@ func (t processorTime) since(start processorTime) processorTime {
 type machine struct {
 	Postmaster int
 	Bouncer    int
-}
-
-func selfTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // cannot fail with these arguments
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// busyTime is user + nice + system + irq + softirq of all processors.
-func busyTime() time.Duration {
-	b, _ := os.ReadFile("/proc/stat")
-	line, _, _ := strings.Cut(string(b), "\n")
-	f := strings.Fields(line)
-	var sum time.Duration
-	for _, i := range []int{1, 2, 3, 6, 7} {
-		if i < len(f) {
-			sum += ticks(f[i])
-		}
-	}
-	return sum
-}
-
-func ticks(s string) time.Duration {
-	n, _ := strconv.ParseInt(s, 10, 64)
-	return time.Duration(n) * tick
-}
-
-// stat returns the fields of /proc/pid/stat from the state on, or nil.
-func stat(pid string) []string {
-	b, err := os.ReadFile("/proc/" + pid + "/stat")
-	if err != nil {
-		return nil
-	}
-	s := string(b)
-	return strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
-}
-
-// familyTime is what a process, its children and its ended children have used.
-func familyTime(pid int) time.Duration {
-	if pid == 0 {
-		return 0
-	}
-	parent := strconv.Itoa(pid)
-	sum := time.Duration(0)
-	if f := stat(parent); f != nil {
-		sum = ticks(f[11]) + ticks(f[12]) + ticks(f[13]) + ticks(f[14])
-	}
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		if c := e.Name()[0]; c < '0' || c > '9' {
-			continue
-		}
-		if f := stat(e.Name()); f != nil && f[1] == parent {
-			sum += ticks(f[11]) + ticks(f[12])
-		}
-	}
-	return sum
 }
 
 // peaks watches this process while a load runs.

@@ -88,7 +88,7 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	text, err := report(rows, about)
+	text, err := tables(rows, about)
 	if err != nil {
 		return err
 	}

@@ -3,17 +3,17 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"image/color"
 	"math"
-	"os"
 	"path/filepath"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/report"
 )
 
 // look is how a contestant's line is drawn: Lifeguard's are thick and of one hue.
@@ -101,7 +101,7 @@ func drawOne(file, title, label string, top float64, rs results, of func(row) fl
 		p.Add(l, points)
 		p.Legend.Add(name, l, points)
 	}
-	return savePlot(p, file)
+	return report.SavePlot(p, file, 170)
 }
 
 // evenly puts labels at round numbers.
@@ -115,28 +115,4 @@ func evenly(top float64) plot.ConstantTicks {
 		ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprintf("%g", v)})
 	}
 	return ticks
-}
-
-// savePlot leaves room for the legend at the right.
-func savePlot(p *plot.Plot, file string) error {
-	const width, height, legend = 640, 320, 170
-	w, err := draw.NewFormattedCanvas(vg.Points(width), vg.Points(height), filepath.Ext(file)[1:])
-	if err != nil {
-		return err
-	}
-	area := draw.New(w)
-	area.SetColor(color.White)
-	area.Fill(area.Path())
-	p.Draw(draw.Crop(area, 0, -vg.Points(legend), 0, 0))
-	return writeCanvas(w, file)
-}
-
-func writeCanvas(w vg.CanvasWriterTo, file string) (err error) {
-	f, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	_, err = w.WriteTo(f)
-	return err
 }

@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/report"
 )
 
 // results answers questions about rows: always the median of the repetitions.
@@ -33,16 +33,7 @@ func (rs results) median(of func(row) float64) float64 {
 	for i, r := range rs {
 		values[i] = of(r)
 	}
-	return median(values)
-}
-
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
-	}
-	slices.Sort(values)
-	n := len(values)
-	return (values[(n-1)/2] + values[n/2]) / 2
+	return report.Median(values)
 }
 
 // worst is the largest of the repetitions.
@@ -65,7 +56,7 @@ func (rs results) against(other results) float64 {
 			}
 		}
 	}
-	return median(ratios)
+	return report.Median(ratios)
 }
 
 func (rs results) factors(experiment string) []float64 {
@@ -112,20 +103,6 @@ func ratioOf(a, b float64) float64 {
 	return a / b
 }
 
-// table writes Markdown.
-type table struct {
-	b strings.Builder
-}
-
-func (t *table) head(cells ...string) {
-	t.row(cells...)
-	t.b.WriteString("|---" + strings.Repeat("|---:", len(cells)-1) + "|\n")
-}
-
-func (t *table) row(cells ...string) { t.b.WriteString("| " + strings.Join(cells, " | ") + " |\n") }
-
-func (t *table) say(format string, args ...any) { fmt.Fprintf(&t.b, format, args...) }
-
 // shown is how a table names a contestant: Lifeguard's in bold.
 func shown(name string) string {
 	if find(name).guard {
@@ -135,12 +112,12 @@ func shown(name string) string {
 }
 
 // report makes the tables of docs/performance.md.
-func report(rows []row, about string) (string, error) {
+func tables(rows []row, about string) (string, error) {
 	if len(rows) == 0 {
 		return "", errors.New("nothing was measured")
 	}
-	rs, t := results(rows), &table{}
-	t.say("%s\n", about)
+	rs, t := results(rows), &report.Table{}
+	t.Say("%s\n", about)
 	rs.facts(t)
 	rs.goals(t)
 	rs.byLoad(t, experimentSame, "Every statement takes 4 ms of processor time")
@@ -151,30 +128,30 @@ func report(rows []row, about string) (string, error) {
 	rs.heavy(t)
 	rs.nested(t)
 	rs.retry(t)
-	return t.b.String(), nil
+	return t.String(), nil
 }
 
-func (rs results) byLoad(t *table, experiment, title string) {
+func (rs results) byLoad(t *report.Table, experiment, title string) {
 	factors := rs.factors(experiment)
 	if len(factors) == 0 {
 		return
 	}
-	t.say("\n### %s\n\nAnswers in time per second, and in brackets their part of the processor time that strangers left; below, p50 / p99 of those answers in ms. Medians of the repetitions.\n\n", title)
+	t.Say("\n### %s\n\nAnswers in time per second, and in brackets their part of the processor time that strangers left; below, p50 / p99 of those answers in ms. Medians of the repetitions.\n\n", title)
 	head := []string{"offered ÷ capacity"}
 	for _, f := range factors {
 		head = append(head, fmt.Sprintf("%g ×", f))
 	}
-	t.head(head...)
+	t.Head(head...)
 	for _, name := range rs.contestants(experiment) {
 		cells := []string{shown(name)}
 		for _, f := range factors {
 			c := rs.of(experiment, name, "", f)
 			cells = append(cells, fmt.Sprintf("%.0f (%.0f %%)", c.median(goodput), 100*c.median(useful)))
 		}
-		t.row(cells...)
+		t.Row(cells...)
 	}
-	t.say("\n")
-	t.head(head...)
+	t.Say("\n")
+	t.Head(head...)
 	for _, name := range rs.contestants(experiment) {
 		cells := []string{shown(name)}
 		for _, f := range factors {
@@ -185,21 +162,21 @@ func (rs results) byLoad(t *table, experiment, title string) {
 			}
 			cells = append(cells, fmt.Sprintf("%.0f / %.0f", c.median(p50), c.median(p99)))
 		}
-		t.row(cells...)
+		t.Row(cells...)
 	}
 }
 
-func (rs results) detail(t *table, experiment string, factor float64, title string) {
+func (rs results) detail(t *report.Table, experiment string, factor float64, title string) {
 	if len(rs.of(experiment, nameGuard, "", factor)) == 0 {
 		return
 	}
-	t.say("\n### %s\n\n", title)
+	t.Say("\n### %s\n\n", title)
 	cells := []string{"", "no answer, p50 / p99 ms", "within 1 ms", "expired", "refused", "53300, failed", "connections opened", "killed", "goroutines", "heap + stacks MB", "server CPUs", "client CPUs"}
 	heavies := experiment == experimentMix
 	if heavies {
 		cells = append(cells, "light / heavy answered")
 	}
-	t.head(cells...)
+	t.Head(cells...)
 	for _, name := range rs.contestants(experiment) {
 		c := rs.of(experiment, name, "", factor)
 		num := func(of func(row) float64) string { return fmt.Sprintf("%.0f", c.median(of)) }
@@ -232,7 +209,7 @@ func (rs results) detail(t *table, experiment string, factor float64, title stri
 		if heavies {
 			cells = append(cells, percent(c.median(share))+" / "+percent(c.median(otherRate)))
 		}
-		t.row(cells...)
+		t.Row(cells...)
 	}
 }
 
@@ -254,33 +231,33 @@ func percent(x float64) string {
 	return fmt.Sprintf("%.0f %%", 100*x)
 }
 
-func (rs results) priorities(t *table) {
+func (rs results) priorities(t *report.Table) {
 	variants := rs.variants(experimentPriorities)
 	if len(variants) == 0 {
 		return
 	}
-	t.say("\n### Priorities, at 5 ×\n\nShare of the Critical statements answered in time and their p50 / p99 in ms; share of the Normal ones.\n\n")
+	t.Say("\n### Priorities, at 5 ×\n\nShare of the Critical statements answered in time and their p50 / p99 in ms; share of the Normal ones.\n\n")
 	head := []string{""}
 	for _, v := range variants {
 		head = append(head, v+" ("+fmt.Sprintf("%g × capacity", 5*prioritiesOf[v])+")", "p50 / p99", "Normal")
 	}
-	t.head(head...)
+	t.Head(head...)
 	for _, name := range rs.contestants(experimentPriorities) {
 		cells := []string{shown(name)}
 		for _, v := range variants {
 			c := rs.of(experimentPriorities, name, v, 5)
 			cells = append(cells, fmt.Sprintf("%.1f %%", 100*c.median(share)), fmt.Sprintf("%.0f / %.0f", c.median(p50), c.median(p99)), fmt.Sprintf("%.1f %%", 100*c.median(otherRate)))
 		}
-		t.row(cells...)
+		t.Row(cells...)
 	}
 }
 
-func (rs results) heavy(t *table) {
+func (rs results) heavy(t *report.Table) {
 	if len(rs.variants(experimentHeavy)) == 0 {
 		return
 	}
-	t.say("\n### Light statements beside a heavy one\n\n1 ms statements at 0.3 × capacity, alone and beside 32 clients that run 50 ms statements one after the other, without deadlines.\n\n")
-	t.head("", "alone: in time", "p50 / p99 ms", "beside: in time", "p50 / p99 ms", "connections opened")
+	t.Say("\n### Light statements beside a heavy one\n\n1 ms statements at 0.3 × capacity, alone and beside 32 clients that run 50 ms statements one after the other, without deadlines.\n\n")
+	t.Head("", "alone: in time", "p50 / p99 ms", "beside: in time", "p50 / p99 ms", "connections opened")
 	for _, name := range rs.contestants(experimentHeavy) {
 		cells := []string{shown(name)}
 		for _, v := range []string{variantAlone, variantBeside} {
@@ -288,16 +265,16 @@ func (rs results) heavy(t *table) {
 			cells = append(cells, fmt.Sprintf("%.1f %%", 100*c.median(share)), fmt.Sprintf("%.0f / %.0f", c.median(p50), c.median(p99)))
 		}
 		cells = append(cells, fmt.Sprintf("%.0f", rs.of(experimentHeavy, name, variantBeside, 0.3).median(func(r row) float64 { return float64(r.Opened) })))
-		t.row(cells...)
+		t.Row(cells...)
 	}
 }
 
-func (rs results) nested(t *table) {
+func (rs results) nested(t *report.Table) {
 	if len(rs.variants(experimentNested)) == 0 {
 		return
 	}
-	t.say("\n### Nested transactions\n\nEight requests begin a transaction and ask for a second connection while they hold it; each gives up after %v. Pool of %d.\n\n", nestedLimit, conns)
-	t.head("", "all over after", "others served after", "requests that got both answers", "`ErrNestedAcquire`")
+	t.Say("\n### Nested transactions\n\nEight requests begin a transaction and ask for a second connection while they hold it; each gives up after %v. Pool of %d.\n\n", nestedLimit, conns)
+	t.Head("", "all over after", "others served after", "requests that got both answers", "`ErrNestedAcquire`")
 	for _, name := range rs.contestants(experimentNested) {
 		for _, v := range rs.variants(experimentNested) {
 			c := rs.of(experimentNested, name, v, 0)
@@ -308,7 +285,7 @@ func (rs results) nested(t *table) {
 			if v != "" {
 				label += ", " + v
 			}
-			t.row(label,
+			t.Row(label,
 				fmt.Sprintf("%.2f s", c.median(func(r row) float64 { return r.Seconds })),
 				fmt.Sprintf("%.2f s", c.median(p99)/1000),
 				fmt.Sprintf("%.0f of %d", c.median(share)*2*conns, 2*conns),
@@ -317,15 +294,15 @@ func (rs results) nested(t *table) {
 	}
 }
 
-func (rs results) retry(t *table) {
+func (rs results) retry(t *report.Table) {
 	if len(rs.variants(experimentRetry)) == 0 {
 		return
 	}
-	t.say("\n### Clients that try again at once, at 2 ×\n\nUp to %d tries, each with a fresh deadline and no pause. A user whose last try was answered was served.\n\n", tries)
-	t.head("", "users served", "p50 / p99 ms", "tries per user", "until a user gives up, p50 ms", "connections opened", "goroutines", "client CPUs")
+	t.Say("\n### Clients that try again at once, at 2 ×\n\nUp to %d tries, each with a fresh deadline and no pause. A user whose last try was answered was served.\n\n", tries)
+	t.Head("", "users served", "p50 / p99 ms", "tries per user", "until a user gives up, p50 ms", "connections opened", "goroutines", "client CPUs")
 	for _, name := range rs.contestants(experimentRetry) {
 		c := rs.of(experimentRetry, name, "", 2)
-		t.row(shown(name),
+		t.Row(shown(name),
 			percent(c.median(share)),
 			fmt.Sprintf("%.0f / %.0f", c.median(p50), c.median(p99)),
 			fmt.Sprintf("%.1f", c.median(func(r row) float64 { return r.Tries })),
@@ -337,24 +314,24 @@ func (rs results) retry(t *table) {
 }
 
 // goals compares what was promised with what came out.
-func (rs results) goals(t *table) {
+func (rs results) goals(t *report.Table) {
 	const load = 10
 	at := func(name string) results { return rs.of(experimentSame, name, "", load) }
 	guard, short, max4 := at(nameGuard), at(nameGuardShort), at(nameMax4)
 	if len(guard) == 0 || len(short) == 0 {
 		return
 	}
-	t.say("\n### The goals, at 10 × with statements of 4 ms\n\nGoodput is compared as the part of the processor time that strangers left.\n\n")
-	t.head("goal", "measured", "")
+	t.Say("\n### The goals, at 10 × with statements of 4 ms\n\nGoodput is compared as the part of the processor time that strangers left.\n\n")
+	t.Head("goal", "measured", "")
 	// A goal is met if it is in every repetition, where got says which one was worst.
 	verdict := func(goal, got string, met bool, always ...bool) {
 		switch {
 		case !met:
-			t.row(goal, got, "**missed**")
+			t.Row(goal, got, "**missed**")
 		case slices.Contains(always, false):
-			t.row(goal, got, "met in the median, **missed** in the worst repetition")
+			t.Row(goal, got, "met in the median, **missed** in the worst repetition")
 		default:
-			t.row(goal, got, "met")
+			t.Row(goal, got, "met")
 		}
 	}
 
@@ -403,14 +380,7 @@ func (rs results) goals(t *table) {
 // about says on what, of what and when it was measured.
 func (s *server) about(o options, began time.Time, missing []string) string {
 	var b strings.Builder
-	commit := "unknown"
-	if out, err := exec.Command("git", "log", "-1", "--format=%h").Output(); err == nil {
-		commit = strings.TrimSpace(string(out))
-		if out, err := exec.Command("git", "status", "--porcelain", "--untracked-files=no", "--", "..").Output(); err == nil && len(out) > 0 {
-			commit += " with uncommitted changes"
-		}
-	}
-	fmt.Fprintf(&b, "Measured %s in %v: commit %s, %s %s/%s, PostgreSQL %s, %d processors (%s).\n", began.UTC().Format("2006-01-02 15:04 UTC"), time.Since(began).Round(time.Second), commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, s.version, runtime.NumCPU(), processor())
+	b.WriteString(report.Origin(began, s.version))
 	fmt.Fprintf(&b, "%d repetitions; %.3g s measured in each cell after a ramp of %v.\n", o.reps, o.seconds, ramp)
 	for _, m := range missing {
 		fmt.Fprintf(&b, "\n**Left out** – %s.\n", m)
@@ -418,18 +388,8 @@ func (s *server) about(o options, began time.Time, missing []string) string {
 	return b.String()
 }
 
-func processor() string {
-	b, _ := os.ReadFile("/proc/cpuinfo")
-	for line := range strings.Lines(string(b)) {
-		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
-}
-
 // facts says what the machine did meanwhile.
-func (rs results) facts(t *table) {
+func (rs results) facts(t *report.Table) {
 	var others, behind, behind50, capacity []float64
 	for _, r := range rs {
 		if r.Experiment == experimentNested {
@@ -443,19 +403,13 @@ func (rs results) facts(t *table) {
 	if len(others) > 0 {
 		slices.Sort(others)
 		slices.Sort(behind)
-		t.say("Programs that are not part of the measurement used %.2f processors in the median cell (%.2f to %.2f).\n", median(others), others[0], others[len(others)-1])
-		t.say("The generator was %.1f ms late in the median call of the median cell, and %.0f ms at its p99 (worst cell %.0f ms).\n", median(behind50), median(behind), behind[len(behind)-1])
+		t.Say("Programs that are not part of the measurement used %.2f processors in the median cell (%.2f to %.2f).\n", report.Median(others), others[0], others[len(others)-1])
+		t.Say("The generator was %.1f ms late in the median call of the median cell, and %.0f ms at its p99 (worst cell %.0f ms).\n", report.Median(behind50), report.Median(behind), behind[len(behind)-1])
 	}
 	if len(capacity) > 0 {
-		t.say("Capacity, closed loop: %.0f to %.0f statements of 4 ms per second.\n", slices.Min(capacity), slices.Max(capacity))
+		t.Say("Capacity, closed loop: %.0f to %.0f statements of 4 ms per second.\n", slices.Min(capacity), slices.Max(capacity))
 	}
 }
-
-// Between these lines of performance.md stands what this program writes.
-const (
-	beginMark = "<!-- overload: begin, written by benchmarks/overload -->"
-	endMark   = "<!-- overload: end -->"
-)
 
 // publish writes the CSV, the plots and the tables.
 func publish(o options, rows []row, about, text string) error {
@@ -473,15 +427,5 @@ func publish(o options, rows []row, about, text string) error {
 	if err := drawPlots(plots, rows); err != nil {
 		return err
 	}
-	page := filepath.Join(o.out, "performance.md")
-	old, err := os.ReadFile(page)
-	if err != nil {
-		return err
-	}
-	before, rest, ok := strings.Cut(string(old), beginMark)
-	_, after, ok2 := strings.Cut(rest, endMark)
-	if !ok || !ok2 {
-		return fmt.Errorf("%s has no place for the tables: %s … %s", page, beginMark, endMark)
-	}
-	return os.WriteFile(page, []byte(before+beginMark+"\n\n"+text+"\n"+endMark+after), 0o644)
+	return report.Publish(filepath.Join(o.out, "performance.md"), "overload", text)
 }

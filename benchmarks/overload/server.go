@@ -19,6 +19,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/proc"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -119,11 +120,11 @@ func (s *server) calibrate(ctx context.Context) error {
 		return err
 	}
 	used := func() time.Duration {
-		f := stat(strconv.Itoa(pid))
+		f := proc.Stat(strconv.Itoa(pid))
 		if f == nil {
 			return 0
 		}
-		return ticks(f[11]) + ticks(f[12])
+		return proc.Ticks(f[11]) + proc.Ticks(f[12])
 	}
 	before := used()
 	for range rounds {
@@ -168,8 +169,8 @@ func (s *server) quiet(ctx context.Context) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		usedNow := familyTime(s.machine.Postmaster)
-		if now == last && usedNow-used <= tick {
+		usedNow := proc.Family(s.machine.Postmaster)
+		if now == last && usedNow-used <= proc.Tick {
 			break
 		}
 		last, used = now, usedNow
