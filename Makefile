@@ -67,6 +67,10 @@ bench-observed: ## what observing costs: everything on, everything off, otelsql;
 bench-overload: ## ten times the load, through every way to PostgreSQL; writes docs/performance.md, 15 minutes
 	cd benchmarks && go run ./overload -out ../docs
 
+.PHONY: bench-batch
+bench-batch: ## bulk loads, through every way to PostgreSQL; writes docs/performance.md, 10 minutes
+	cd benchmarks && go run ./batch -out ../docs
+
 .PHONY: build
 build: ## compile every module
 	@set -e; for m in $(MODULES); do echo "go build in $$m"; (cd $$m && go build ./...); done
