@@ -162,8 +162,12 @@ func mebibytes(n uint64) float64 { return float64(n) / (1 << 20) }
 func (e *extra) say(t *report.Table) {
 	t.Say("\n### Upsert, one bad row, the heap\n\n")
 	guard, values := cells(e.upsertGuard), cells(e.upsertValues)
-	t.Say("Of the rows to upsert half have keys that are there (fsync off, commit every %d): Lifeguard %.0f rows/s, VALUES 500 ON CONFLICT %.0f; client %.2f and %.2f µs/row.\n",
-		chunk, guard.median(rate), values.median(rate), guard.median(client)/1000, values.median(client)/1000)
+	t.Say("Upserts of %d rows, half of whose keys are there; fsync off, commit every %d:\n\n", guard[0].Rows, chunk)
+	t.Head("", "rows/s", "× "+nameValues, "client CPU, µs/row", "server CPU, µs/row", "backend has or awaits a CPU")
+	for _, c := range []cells{guard, values} {
+		t.Row(shown(c[0].Contestant), fmt.Sprintf("%.0f", c.median(rate)), fmt.Sprintf("%.2f", c.against(values, rate)),
+			fmt.Sprintf("%.2f", c.median(client)/1000), fmt.Sprintf("%.2f", c.median(server)/1000), fmt.Sprintf("%.0f %%", 100*c.median(engaged)))
+	}
 	t.Say("\nOne row that a CHECK refuses, in %d chunks: %d statements instead of %d, %.2f × the time.\n",
 		e.badRow.chunks, e.badRow.statements, e.badRow.chunks, seconds(e.badRow.bad)/seconds(e.badRow.clean))
 	if e.heapRows > 0 {
