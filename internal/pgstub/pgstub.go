@@ -6,7 +6,6 @@ package pgstub
 import (
 	"context"
 	"encoding/binary"
-	"io"
 	"net"
 	"sync"
 	"testing"
@@ -22,13 +21,18 @@ func Config(t testing.TB) *pgx.ConnConfig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.DialFunc = func(context.Context, string, string) (net.Conn, error) { return &conn{starting: true}, nil }
+	cfg.DialFunc = func(context.Context, string, string) (net.Conn, error) {
+		c := &conn{starting: true}
+		c.changed.L = &c.mu
+		return c, nil
+	}
 	return cfg
 }
 
 // conn is the server's side and the socket in one.
 type conn struct {
 	mu       sync.Mutex
+	changed  sync.Cond // there is something to read, or closed
 	starting bool
 	in       []byte // not yet a whole message
 	out      []byte // answers not yet read
@@ -67,6 +71,7 @@ func (c *conn) Write(b []byte) (int, error) {
 			c.answer(c.in[0], c.in[head:size])
 		}
 		c.in = c.in[:copy(c.in, c.in[size:])]
+		c.changed.Signal()
 	}
 }
 
@@ -127,8 +132,13 @@ func (c *conn) message(kind byte, body []byte) {
 func (c *conn) Read(b []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.out) == 0 {
-		return 0, io.EOF // nobody reads before writing
+	// pgconn reads before it has written when a write takes it long: when the processor
+	// was taken from it.
+	for len(c.out) == 0 {
+		if c.closed {
+			return 0, net.ErrClosed
+		}
+		c.changed.Wait()
 	}
 	n := copy(b, c.out)
 	c.out = c.out[:copy(c.out, c.out[n:])]
@@ -139,6 +149,7 @@ func (c *conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.closed = true
+	c.changed.Broadcast()
 	return nil
 }
 
