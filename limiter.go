@@ -106,6 +106,7 @@ type limiter struct {
 	capacity int
 	inFlight int
 	queued   int
+	timed    int // waiters with a deadline
 	maxQueue int
 	capShare int // slots that one fingerprint may hold while others wait
 	txMax    int // slots that transactions may hold
@@ -115,12 +116,15 @@ type limiter struct {
 	free         []*slot  // used as a stack: the same few stay warm
 	fingerprints []uint64 // by slot index: what it was admitted for; 0 if free
 
-	classes [classCount]class // by rank: nested, Critical … Bulk
-	virtual uint64            // the fair queueing's clock
-	arrival uint64            // the last waiter's number
-	timer   *time.Timer       // nil until somebody waits
-	armed   bool
-	stalled bool // an episode that has been reported
+	classes  [classCount]class // by rank: nested, Critical … Bulk
+	virtual  uint64            // the fair queueing's clock
+	arrival  uint64            // the last waiter's number
+	timer    *time.Timer       // nil until somebody waits
+	armed    bool
+	lanes    uint64        // ever reviewed
+	reviewed time.Duration // by the timer
+	probing  bool          // the limit is lower than it should be, for a moment
+	stalled  bool          // an episode that has been reported
 
 	holds  average                // of all holds: how fast the queue drains
 	kinds  [priorities][2]average // by class and whether a transaction: what a hold takes

@@ -103,6 +103,17 @@ func (l *limiter) check(tb testing.TB) {
 		}
 		shaped += s.queued
 	}
+	timed := 0
+	for i := range l.classes {
+		for w := l.classes[i].oldest; w != nil; w = w.newer {
+			if w.deadline > 0 {
+				timed++
+			}
+		}
+	}
+	if timed != l.timed {
+		tb.Errorf("%d waiters with a deadline, counted %d", timed, l.timed)
+	}
 	if shaped > l.queued {
 		tb.Errorf("%d waiters in shapes, %d queued", shaped, l.queued)
 	}

@@ -76,7 +76,6 @@ type flow struct {
 type lane struct {
 	fingerprint uint64 // all of them have it, if the lane is aside
 	head, tail  *waiter
-	passed      time.Duration // scratch of reviewLocked: what those seen so far will take
 }
 
 func (q *lane) push(w *waiter) {
@@ -127,6 +126,9 @@ func (l *limiter) enqueueLocked(c *class, w *waiter) {
 	}
 	w.line.push(w)
 	l.queued++
+	if w.deadline > 0 {
+		l.timed++
+	}
 	l.totals.queued[w.req.class.index()]++
 	if w.nested {
 		w.req.scope.add(l, 0, 1)
@@ -157,6 +159,9 @@ func (l *limiter) dequeueLocked(w *waiter, now time.Duration) {
 	w.class = nil
 	w.waited = max(now-w.since, 0)
 	l.queued--
+	if w.deadline > 0 {
+		l.timed--
+	}
 	l.totals.queued[w.req.class.index()]--
 	if w.nested {
 		w.req.scope.add(l, 0, -1)

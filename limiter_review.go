@@ -6,7 +6,8 @@ import "time"
 // known now, is told now and not when the time is up. The check on arrival lets in
 // too many whenever it knows too little: at the start, when nothing is known yet, and
 // when the server becomes slower. So this runs after the first few samples, again
-// whenever there are twice as many, and with every tick.
+// whenever there are twice as many, and every tickPeriod; not while a probe holds the
+// limit down, which is over before anybody could be sure.
 //
 // It asks for all of the time left, not for half of it, and for twice the time left
 // until there are enough samples for the check on arrival: newcomers may be turned away
@@ -14,47 +15,149 @@ import "time"
 // counts only those certainly served before, the ones in the same lane; turns, higher
 // classes and the slots that transactions may not take can only add to the wait.
 func (l *limiter) reviewLocked(now time.Duration) {
-	if l.holds.n < shapeKnown || l.holds.stale(now) {
+	if l.timed == 0 || l.probing || l.holds.n < shapeKnown || l.holds.stale(now) {
 		return
 	}
-	guess := l.holds.n < averageKnown
+	for _, f := range l.fingerprints {
+		if s := l.shapes.find(f); s != nil {
+			s.counted++
+		}
+	}
 	for i := range l.classes {
 		c := &l.classes[i]
 		if c.shedding {
 			continue // newest first; the old go by their age
 		}
-		for w := c.oldest; w != nil; {
-			next, q := w.newer, w.lane
-			own := l.reconsiderLocked(w, now)
-			if w.prev == nil {
-				q.passed = 0
+		for j := range c.lines {
+			f := c.lines[j].turn
+			for range c.lines[j].flows {
+				next := f.next // f parts when its last waiter goes
+				l.reviewLane(&f.lane, now)
+				for _, q := range f.aside {
+					l.reviewLane(q, now)
+				}
+				f = next
 			}
-			left := w.deadline - now
-			if guess {
-				left *= 2
-			}
-			if w.deadline > 0 && q.passed/time.Duration(l.capacity)+own > left {
-				l.refuseLocked(w, ReasonDeadline, now)
-			} else {
-				q.passed += w.expect
-			}
-			w = next
+		}
+	}
+	for _, f := range l.fingerprints {
+		if s := l.shapes.find(f); s != nil {
+			s.counted = 0
 		}
 	}
 }
 
+// reviewLane reviews the waiters of one lane, the oldest first.
+func (l *limiter) reviewLane(q *lane, now time.Duration) {
+	l.lanes++
+	p := passed{l: l}
+	guess := l.holds.n < averageKnown
+	for w := q.head; w != nil; {
+		next := w.next
+		own, cost := l.reconsiderLocked(w, now)
+		wait := p.wait(w)
+		soonest := max(wait-p.running(), 0)
+		need := soonest + own
+		if guess {
+			need /= 2
+		}
+		switch left := w.deadline - now; {
+		case w.deadline > 0 && need > left:
+			l.refuseLocked(w, ReasonDeadline, now)
+		case w.deadline == 0 || left-soonest >= w.needs(w.expect, w.dev):
+			p.add(w, wait, cost)
+		}
+		w = next
+	}
+}
+
 // reconsiderLocked expects of a waiter what is known now, and returns what its own hold
-// will take: nothing, if its shape is new, as on arrival.
-func (l *limiter) reconsiderLocked(w *waiter, now time.Duration) time.Duration {
+// will take: nothing, if its shape is new, as on arrival; and what those behind it can
+// be sure that it will take: nothing, if nothing is known of its like.
+func (l *limiter) reconsiderLocked(w *waiter, now time.Duration) (own, cost time.Duration) {
 	mean, dev, sure := l.expectLocked(w.req, now)
-	own := mean
+	own, cost = mean, mean
 	if !sure && !w.req.tx && w.req.fingerprint != 0 {
 		own = 0
+	}
+	if kind := l.kindOf(w.req); mean == 0 && kind.n >= shapeKnown && !kind.stale(now) {
+		cost = kind.mean
 	}
 	if mean == 0 {
 		mean, dev = l.holds.mean, l.holds.dev
 	}
 	w.line.expect(w, mean, dev)
 
-	return own
+	return own, cost
+}
+
+// passed is what of a lane has been reviewed, and how much of it is certainly served
+// before the next.
+//
+// Certain it is not of a statement whose fingerprint will hold its half of the slots
+// when its turn comes: those behind it are served first. That is what a leaky bucket
+// tells (the virtual scheduling of ITU-T I.371): each fingerprint has the cap's slots,
+// without those that it holds now, when the lane comes to its first, and gets them back
+// at the rate at which it can work with so many.
+type passed struct {
+	l    *limiter
+	work time.Duration // what they will take, without those passed over
+	all  time.Duration // with them
+	n    int           // with them
+}
+
+// lap returns w's shape with the scratch of this lane, or nil.
+func (p *passed) lap(w *waiter) *shape {
+	s := w.shape
+	if s != nil && s.lane != p.l.lanes {
+		s.lane, s.own, s.full = p.l.lanes, 0, 0
+	}
+
+	return s
+}
+
+// wait returns how long w waits at least: for what is certainly before it, or, if that
+// is longer, for its own fingerprint to get through half of the slots, which then are
+// all it may have; unless only such as are over their cap are left, and order is by age.
+func (p *passed) wait(w *waiter) time.Duration {
+	slots := time.Duration(p.l.capacity)
+	at := p.work / slots
+	if s := p.lap(w); s != nil {
+		at = max(at, min(s.own/time.Duration(p.l.capShare), p.all/slots))
+	}
+
+	return at
+}
+
+// running is what of that may still be at work when the next gets its slot.
+func (p *passed) running() time.Duration {
+	if p.n == 0 {
+		return 0
+	}
+
+	return p.all / time.Duration(p.n) * time.Duration(p.l.capacity-1) / time.Duration(p.l.capacity)
+}
+
+// add counts a waiter that takes cost and waits at least for wait.
+func (p *passed) add(w *waiter, wait, cost time.Duration) {
+	p.n++
+	p.all += cost
+	if w.fingerprint == 0 {
+		p.work += cost
+
+		return
+	}
+	s := p.lap(w)
+	if s == nil {
+		return // its fingerprint may be any
+	}
+	s.own += cost
+	share := cost / time.Duration(p.l.capShare)
+	if s.full == 0 {
+		s.full = time.Duration(s.counted) * share
+	}
+	s.full = max(s.full, wait) + share
+	if s.full <= wait+cost || p.l.capacity == 1 { // one slot is free again before it is given
+		p.work += cost
+	}
 }

@@ -1,6 +1,8 @@
 package lifeguard
 
 import (
+	"context"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,7 +58,7 @@ func TestAnOverloadFromTheFirstMomentIsReviewedOnceTheMeanIsKnown(t *testing.T) 
 				early++
 			}
 		}
-		if late := len(ws) - served - early; served < 50 || late > 4 { // some are near the edge
+		if late := len(ws) - served - early; served < 50 || late > 8 { // some are near the edge
 			t.Errorf("%d of %d served, %d refused as soon as possible", served, len(ws), early)
 		}
 	})
@@ -152,4 +154,104 @@ func TestOpeningTheFirstConnectionsIsNotWhatAHoldTakes(t *testing.T) {
 			t.Errorf("a later one takes its slot for as long as it opens a connection; mean hold %v", mean)
 		}
 	})
+}
+
+// A statement of another shape passes those whose shape holds half of the slots.
+func TestAReviewDoesNotCountWhatIsPassedOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 4})
+		heavy, light := request{fingerprint: 7}, request{fingerprint: 8}
+		teach(t, l, heavy, 20, time.Second)
+		teach(t, l, light, 20, 5*time.Millisecond)
+		teach(t, l, heavy, 20, time.Second)
+		teach(t, l, light, 1, 5*time.Millisecond)
+		held := make([]*slot, 4)
+		for i := range held {
+			held[i] = take(t, l, heavy)
+		}
+		for range 40 {
+			ask(t.Context(), l, heavy)
+		}
+		w := ask(within(t, 2*time.Second), l, light)
+		pass(3 * tickPeriod)
+		l.release(held[0])
+		synctest.Wait()
+		if w.s == nil {
+			t.Errorf("the light statement was not next: %v", w.err)
+		}
+		drain(l)
+	})
+}
+
+// Whoever gets their slots together do not wait for each other.
+func TestAReviewDoesNotCountWhatRunsAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 10})
+		teach(t, l, request{}, 2*averageOver, 100*time.Millisecond)
+		held, ws := make([]*slot, 10), make([]*outcome, 10)
+		for i := range held {
+			held[i] = take(t, l, request{})
+		}
+		for i := range ws {
+			ws[i] = ask(within(t, 385*time.Millisecond), l, request{})
+		}
+		pass(205 * time.Millisecond) // 180 ms are left, and each takes 100
+		serveAll(l, ws, held, 0)
+		for i, w := range ws {
+			if w.err != nil {
+				t.Errorf("%d: %v", i, w.err)
+			}
+		}
+	})
+}
+
+func TestADeadlineInCenturiesIsNotOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 1})
+		held := []*slot{take(t, l, request{fingerprint: 7})}
+		ctx, cancel := context.WithTimeout(t.Context(), math.MaxInt64)
+		defer cancel()
+		ws := make([]*outcome, 10)
+		for i := range ws {
+			ws[i] = ask(ctx, l, request{fingerprint: 7})
+		}
+		serveAll(l, ws, held, 10*time.Millisecond)
+		for i, w := range ws {
+			if w.err != nil {
+				t.Errorf("%d: %v", i, w.err)
+			}
+		}
+	})
+}
+
+// Where waiters time out one after the other, the timer runs for each of them; the
+// review, which looks at all of them, does not, and not at all if it can refuse nobody.
+func TestReviewsAreNoMoreFrequentThanTheirPeriod(t *testing.T) {
+	t.Parallel()
+	for _, deadlines := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			l := testLimiter(t, limiterConfig{limit: 1, queueTimeout: time.Second})
+			teach(t, l, request{}, 20, time.Minute) // so long is it believed
+			s := take(t, l, request{})
+			ctx := t.Context()
+			if deadlines {
+				ctx = within(t, time.Hour)
+			}
+			for range 100 {
+				ask(ctx, l, request{})
+				sleep(time.Millisecond)
+			}
+			pass(time.Second) // in which all of them time out
+			l.mu.Lock()
+			n := l.lanes
+			l.mu.Unlock()
+			if n > 12 || deadlines != (n > 0) {
+				t.Errorf("with deadlines %v: %d reviews of one lane in 1.1 s", deadlines, n)
+			}
+			l.release(s)
+		})
+	}
 }

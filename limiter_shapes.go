@@ -26,7 +26,10 @@ type shape struct {
 	work    [classCount]time.Duration
 	queued  int
 
-	counted int // scratch of overCapLocked
+	// Scratch: what is here has been counted anew.
+	counted   int           // by overCapLocked and reviewLocked: slots
+	lane      uint64        // by reviewLane: the lane that the rest is about
+	full, own time.Duration // until when its half of the slots is taken; what its waiters take
 }
 
 // find returns the shape of a fingerprint, or nil.

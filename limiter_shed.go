@@ -209,7 +209,12 @@ func (l *limiter) doomedLocked(w *waiter, now time.Duration) bool {
 		return true
 	}
 
-	return mean > 0 && l.queued > 1 && left < max(mean, min(mean+6*dev, (w.deadline-w.since)/2))
+	return mean > 0 && l.queued > 1 && left < w.needs(mean, dev)
+}
+
+// needs returns how much time must be left to w when others can use the slot as well.
+func (w *waiter) needs(mean, dev time.Duration) time.Duration {
+	return max(mean, min(mean+6*dev, (w.deadline-w.since)/2))
 }
 
 // codelInterval is how long a queue must stand before it is shed.

@@ -61,6 +61,15 @@ func stress(t *testing.T, l *limiter) {
 			case <-time.After(time.Duration(rng.IntN(300)) * time.Microsecond):
 			}
 			l.setLimit(1 + rng.IntN(8))
+			l.mu.Lock()
+			switch rng.IntN(4) {
+			case 0:
+				l.holds.n = averageKnown / 2 // too few again
+			case 1:
+				l.probing = !l.probing
+			}
+			l.reviewLocked(l.now())
+			l.mu.Unlock()
 			l.check(t)
 			_, _ = l.slots(), l.stats()
 		}
@@ -76,17 +85,26 @@ func stress(t *testing.T, l *limiter) {
 	// And a Close in the middle of it.
 	for range 200 {
 		wg.Go(func() {
-			s, err := l.acquire(t.Context(), request{})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond<<rand.IntN(12))
+			defer cancel()
+			s, err := l.acquire(ctx, request{fingerprint: rand.Uint64N(4)})
 			if err == nil {
 				<-time.After(time.Millisecond)
 				l.release(s)
-			} else if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrOverloaded) {
+			} else if !errors.Is(err, ErrClosed) && !errors.Is(err, ErrOverloaded) && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("at close: %v", err)
 			}
 		})
 	}
+	for n := range 8 {
+		l.setLimit(8 - n)
+		l.mu.Lock()
+		l.reviewLocked(l.now())
+		l.mu.Unlock()
+	}
 	l.close()
 	wg.Wait()
+	l.check(t)
 	if st := l.stats(); st.InFlight != 0 || st.Queued != 0 {
 		t.Errorf("after close: %+v", st)
 	}
@@ -132,10 +150,12 @@ func stressOnce(t *testing.T, l *limiter, rng *rand.Rand, inFlight *atomic.Int64
 func randomContext(t *testing.T, rng *rand.Rand) (context.Context, context.CancelFunc) {
 	t.Helper()
 	ctx, cancel := t.Context(), context.CancelFunc(func() {})
-	switch rng.IntN(4) {
+	switch rng.IntN(6) {
 	case 0:
 		ctx, cancel = context.WithTimeout(ctx, time.Duration(rng.IntN(2000))*time.Microsecond)
 	case 1:
+		ctx, cancel = context.WithTimeout(ctx, time.Microsecond<<rng.IntN(36)) // from 1 µs to 19 hours
+	case 2:
 		ctx, cancel = context.WithCancel(ctx)
 		time.AfterFunc(time.Duration(rng.IntN(500))*time.Microsecond, cancel)
 	}

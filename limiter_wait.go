@@ -225,7 +225,10 @@ func (l *limiter) tick() {
 	for i := range l.classes {
 		l.shedLocked(&l.classes[i], now)
 	}
-	l.reviewLocked(now)
+	if now-l.reviewed >= tickPeriod { // the timer may run for each who has waited too long
+		l.reviewed = now
+		l.reviewLocked(now)
+	}
 	report, stalled := l.stallLocked(now)
 	l.armLocked(now)
 	l.mu.Unlock()
