@@ -2,6 +2,7 @@ package lifeguard
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 )
@@ -104,6 +105,7 @@ type limiter struct {
 	mu       sync.Mutex // guards everything below; never held while blocking
 	closed   bool
 	capacity int
+	usual    int // capacity, or what it will be again after a probe
 	inFlight int
 	queued   int
 	timed    int // waiters with a deadline
@@ -286,15 +288,33 @@ func (l *limiter) resizeLocked(n int) {
 		n = min(n, l.cfg.maxLimit)
 	}
 	l.capacity = n
-	l.capShare = max(n/2, 1)
-	l.txMax = int(^uint(0) >> 1)
-	if l.cfg.txShare > 0 {
-		l.txMax = max(int(l.cfg.txShare*float64(n)+1e-9), 1)
+	if !l.probing {
+		l.usual = n
 	}
+	l.capShare = max(n/2, 1)
+	l.txMax = l.txMaxOf(n)
 	l.maxQueue = max(l.cfg.queue, 0)
 	if l.cfg.queue == 0 {
 		l.maxQueue = 100 * n
 	}
+}
+
+// txMaxOf returns how many of n slots transactions may hold.
+func (l *limiter) txMaxOf(n int) int {
+	if l.cfg.txShare <= 0 {
+		return math.MaxInt
+	}
+
+	return max(int(l.cfg.txShare*float64(n)+1e-9), 1)
+}
+
+// setProbing says that the limit is lowered, or no longer, for so short a time that
+// predictions rest on what it was before.
+func (l *limiter) setProbing(on bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	l.probing = on
 }
 
 // close wakes all who wait with ErrClosed and refuses everybody else. Slots in

@@ -52,6 +52,7 @@ import (
 type autoLimit struct {
 	max    int
 	apply  func(int)                     // does not block
+	brief  func(bool)                    // whether what is applied is for a probe; may be nil
 	load   func() (inFlight, queued int) // now
 	now    func() time.Duration
 	jitter func() float64 // in [0, 1)
@@ -139,6 +140,7 @@ func newAutoLimit(maxLimit int, l *limiter, apply func(int)) *autoLimit {
 	a := &autoLimit{
 		max:    maxLimit,
 		apply:  apply,
+		brief:  l.setProbing,
 		load:   l.load,
 		now:    l.now,
 		jitter: rand.Float64,
@@ -347,6 +349,12 @@ func (a *autoLimit) endWindow(slowdown float64, now time.Duration) {
 	a.window = autoWindow{since: now, seen: a.window.seen[:0]}
 }
 
+func (a *autoLimit) setBrief(on bool) {
+	if a.brief != nil {
+		a.brief(on)
+	}
+}
+
 func (a *autoLimit) cut() bool { return a.limit < probeCut*a.probe.limit }
 
 // startProbe lowers the limit to measure what statements take alone.
@@ -358,6 +366,7 @@ func (a *autoLimit) startProbe(now time.Duration) {
 		}
 	}
 	a.probe = autoProbe{on: true, since: now}
+	a.setBrief(true)
 	a.apply(quietInFlight)
 	a.timer.Reset(probeLimit)
 }
@@ -398,6 +407,7 @@ func (a *autoLimit) endProbe(now time.Duration) {
 		limit: a.limit,
 	}
 	a.endWindow(1, now) // it is empty
+	a.setBrief(false)
 	a.apply(int(math.Round(a.limit)))
 	a.timer.Reset(stallPeriod)
 }

@@ -49,7 +49,7 @@ func fates(t *testing.T, seed uint64, review, shrink bool) []fate {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		c := randomCrowd(rng)
 		l := testLimiter(t, limiterConfig{limit: c.limit})
-		l.probing = !review
+		l.probing = !review // which also takes the gaps between grants out of the check on arrival
 		got = make([]fate, c.callers)
 		for i := range got {
 			shape := c.shapes[rng.IntN(len(c.shapes))]
@@ -109,8 +109,7 @@ func TestWhomAReviewRefusesWouldHaveBeenLate(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("shrink %v: %d refused while waiting, %d of them wrongly; in time: %d, without review %d", shrink, refused, wrong, with, without)
-		if refused < 200 || wrong > refused/40 || with < without*99/100 {
+		if refused < 200 || wrong > refused/50 || with < without*97/100 {
 			t.Errorf("shrink %v: %d refused while waiting, %d of them wrongly; in time: %d, without review %d", shrink, refused, wrong, with, without)
 		}
 	}

@@ -136,14 +136,16 @@ func (l *limiter) hopelessLocked(c *class, r request, deadline, now time.Duratio
 	if !sure && !r.tx && r.fingerprint != 0 {
 		hold = 0
 	}
-	servers := l.capacity
+	servers := l.usual
 	if r.tx && c.rank != nestedRank {
-		servers = min(servers, l.txMax)
+		servers = min(servers, l.txMaxOf(servers))
 	}
 	a := l.aheadLocked(c, r)
 	spread := time.Duration(2.5 * math.Sqrt(a.variance) * float64(time.Second))
 	wait := (a.work + spread) / time.Duration(servers)
-	wait = max(wait, time.Duration(a.own)*c.gaps.known(now))
+	if !l.probing { // whose gaps are no measure
+		wait = max(wait, time.Duration(a.own)*c.gaps.known(now))
+	}
 
 	return 2*(wait+hold) > deadline-now
 }
@@ -297,7 +299,7 @@ func (l *limiter) drainLocked(queued int) time.Duration {
 	if mean == 0 {
 		mean = 10 * time.Millisecond
 	}
-	drain := mean * time.Duration(queued+l.capacity) / time.Duration(l.capacity)
+	drain := mean * time.Duration(queued+l.usual) / time.Duration(l.usual)
 	drain = min(max(drain, time.Millisecond), time.Minute)
 
 	return drain*4/5 + rand.N(drain*2/5+1)
