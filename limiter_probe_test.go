@@ -52,3 +52,51 @@ func TestNobodyIsRefusedBecauseOfAProbe(t *testing.T) {
 		}
 	})
 }
+
+// In a probe one transaction that waits for its application is all that there is.
+func TestAProbeIsNoStall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stalls := 0
+		l := testLimiter(t, limiterConfig{limit: 8, onStall: func(stall) { stalls++ }})
+		take(t, l, request{tx: true}).setState(SlotIdleInTx)
+		pass(time.Second)
+		l.setProbing(true)
+		l.setLimit(quietInFlight)
+		ask(t.Context(), l, request{})
+		pass(probeLimit)
+		l.setProbing(false)
+		l.setLimit(8)
+		pass(time.Second)
+		if stalls != 0 {
+			t.Errorf("%d stalls reported", stalls)
+		}
+		drain(l)
+	})
+}
+
+// A request that holds the only slot of a probe waits for its end.
+func TestAProbeIsNoDeadlock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 8})
+		ctx := Scope(t.Context())
+		r := requestFrom(ctx)
+		s := take(t, l, r)
+		s.setState(SlotIdleInTx)
+		l.setProbing(true)
+		l.setLimit(quietInFlight)
+		w := ask(ctx, l, r)
+		if w.done {
+			t.Errorf("during the probe: %v", w.err)
+		}
+		pass(probeLimit)
+		l.setProbing(false)
+		l.setLimit(8)
+		synctest.Wait()
+		if w.s == nil {
+			t.Errorf("after the probe: %+v", w)
+		}
+		drain(l)
+	})
+}

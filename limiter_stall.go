@@ -50,7 +50,7 @@ func (l *limiter) stallLocked(now time.Duration) (stall, bool) {
 }
 
 func (l *limiter) findStallLocked(now time.Duration) (stall, bool) {
-	if l.queued == 0 || l.inFlight < l.capacity {
+	if l.queued == 0 || l.inFlight < l.capacity || l.probing {
 		return stall{}, false
 	}
 	st := stall{queued: l.queued, limit: l.capacity}

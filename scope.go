@@ -81,8 +81,8 @@ func (s *scope) counts(l *limiter) (held, waits int) {
 // slot would be idle in the hands of a scope that waits for another slot. None
 // of them can then be released before one of them gets what it waits for.
 func (l *limiter) deadlockedLocked(sc *scope) bool {
-	if l.inFlight < l.capacity {
-		return false // a free slot that only transactions may not take
+	if l.inFlight < l.usual {
+		return false // a free slot that only transactions may not take, or one after a probe
 	}
 	for _, s := range l.all {
 		if !s.held {
