@@ -9,11 +9,12 @@ import "time"
 // whenever there are twice as many, and every tickPeriod; not while a probe holds the
 // limit down, which is over before anybody could be sure.
 //
-// It asks for all of the time left, not for half of it, and for twice the time left
-// until there are enough samples for the check on arrival: newcomers may be turned away
-// on a suspicion, but who has waited already is not given up before it is clear. And it
-// counts only those certainly served before, the ones in the same lane; turns, higher
-// classes and the slots that transactions may not take can only add to the wait.
+// It does not ask for half of the time left: who gets a slot when the check on grant
+// still lets it pass, is in time. And it doubles the time left until there are enough
+// samples for the check on arrival: newcomers may be turned away on a suspicion, but who
+// has waited already is not given up before it is clear. It counts only those certainly
+// served before, of the same lane; turns, higher classes and the slots that
+// transactions may not take can only add to the wait.
 func (l *limiter) reviewLocked(now time.Duration) {
 	if l.timed == 0 || l.probing || l.holds.n < shapeKnown || l.holds.stale(now) {
 		return
@@ -56,15 +57,16 @@ func (l *limiter) reviewLane(q *lane, now time.Duration) {
 		next := w.next
 		own, cost := l.reconsiderLocked(w, now)
 		wait := p.wait(w)
-		soonest := max(wait-p.running(), 0)
-		need := soonest + own
+		need := max(wait-p.running(), 0)
+		if own > 0 {
+			need += w.needs(own, w.dev) // or it is refused on grant
+		}
 		if guess {
 			need /= 2
 		}
-		switch left := w.deadline - now; {
-		case w.deadline > 0 && need > left:
+		if w.deadline > 0 && need > w.deadline-now {
 			l.refuseLocked(w, ReasonDeadline, now)
-		case w.deadline == 0 || left-soonest >= w.needs(w.expect, w.dev):
+		} else {
 			p.add(w, wait, cost)
 		}
 		w = next

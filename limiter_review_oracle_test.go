@@ -58,6 +58,7 @@ func fates(t *testing.T, seed uint64, review, shrink bool) []fate {
 				r.tenant = fmt.Sprint(rng.IntN(4))
 			}
 			deadline := time.Duration(20+rng.IntN(1500)) * time.Millisecond
+			hold := c.holds[shape]/2 + time.Duration(rng.Int64N(int64(c.holds[shape])))
 			go func() {
 				ctx, cancel := context.WithTimeout(t.Context(), deadline)
 				defer cancel()
@@ -68,7 +69,7 @@ func fates(t *testing.T, seed uint64, review, shrink bool) []fate {
 					return
 				}
 				s.begin(SlotExecuting, "", r.fingerprint)
-				sleep(c.holds[shape])
+				sleep(hold)
 				got[i].inTime = ctx.Err() == nil
 				l.release(s)
 			}()

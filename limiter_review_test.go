@@ -64,6 +64,41 @@ func TestAnOverloadFromTheFirstMomentIsReviewedOnceTheMeanIsKnown(t *testing.T) 
 	})
 }
 
+// So it is when statements take half or twice as long as each other.
+func TestAReviewIsAsQuickWhenHoldsVary(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 8})
+		var served, early, late int
+		for i := range 300 {
+			hold := time.Duration(10+7*i%20) * time.Millisecond // 88 in time
+			ctx := within(t, 250*time.Millisecond)
+			go func() {
+				s, err := l.acquire(ctx, request{fingerprint: 7})
+				seen.Add(1)
+				if err != nil {
+					if refusal(t, err, ReasonDeadline).Waited <= 100*time.Millisecond {
+						early++
+					} else {
+						late++
+					}
+
+					return
+				}
+				s.begin(SlotExecuting, "", 7)
+				sleep(hold)
+				served++
+				l.release(s)
+			}()
+			synctest.Wait()
+		}
+		pass(time.Second)
+		if served < 80 || late > 16 {
+			t.Errorf("%d served, %d refused soon, %d late", served, early, late)
+		}
+	})
+}
+
 // Who waits is not refused on a suspicion: by what is certainly before it, or not at all.
 func TestAReviewOnlyCountsWhatIsCertainlyBefore(t *testing.T) {
 	t.Parallel()
