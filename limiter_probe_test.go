@@ -1,6 +1,7 @@
 package lifeguard
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,22 +18,21 @@ func TestNobodyIsRefusedBecauseOfAProbe(t *testing.T) {
 		r := request{fingerprint: 7}
 		teach(t, l, r, 2*averageOver, 10*time.Millisecond)
 
-		var served, refused int
+		var served, refused atomic.Int64
 		come := func(n int) {
 			for range n {
 				go func() {
 					s, err := l.acquire(within(t, 600*time.Millisecond), r)
-					seen.Add(1)
 					if err != nil {
-						refused++
+						refused.Add(1)
+
 						return
 					}
 					sent := s.begin(SlotExecuting, "", 7)
 					sleep(10 * time.Millisecond)
 					s.observe(l.now()-sent, 7, false, true)
 					l.release(s)
-					seen.Add(1)
-					served++
+					served.Add(1)
 				}()
 				synctest.Wait()
 			}
@@ -47,8 +47,8 @@ func TestNobodyIsRefusedBecauseOfAProbe(t *testing.T) {
 		}
 		come(50)
 		pass(time.Second)
-		if served != 150 || refused != 0 || a.snapshot().Probes == 0 {
-			t.Errorf("%d served, %d refused; %+v", served, refused, a.snapshot())
+		if served.Load() != 150 || refused.Load() != 0 || a.snapshot().Probes == 0 {
+			t.Errorf("%d served, %d refused; %+v", served.Load(), refused.Load(), a.snapshot())
 		}
 	})
 }
@@ -57,8 +57,8 @@ func TestNobodyIsRefusedBecauseOfAProbe(t *testing.T) {
 func TestAProbeIsNoStall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		stalls := 0
-		l := testLimiter(t, limiterConfig{limit: 8, onStall: func(stall) { stalls++ }})
+		var stalls atomic.Int64
+		l := testLimiter(t, limiterConfig{limit: 8, onStall: func(stall) { stalls.Add(1) }})
 		take(t, l, request{tx: true}).setState(SlotIdleInTx)
 		pass(time.Second)
 		l.setProbing(true)
@@ -68,8 +68,8 @@ func TestAProbeIsNoStall(t *testing.T) {
 		l.setProbing(false)
 		l.setLimit(8)
 		pass(time.Second)
-		if stalls != 0 {
-			t.Errorf("%d stalls reported", stalls)
+		if n := stalls.Load(); n != 0 {
+			t.Errorf("%d stalls reported", n)
 		}
 		drain(l)
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,6 +46,7 @@ type fate struct {
 func fates(t *testing.T, seed uint64, review, shrink bool) []fate {
 	t.Helper()
 	var got []fate
+	var mu sync.Mutex // guards got
 	synctest.Test(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 5))
 		c := randomCrowd(rng)
@@ -65,12 +67,17 @@ func fates(t *testing.T, seed uint64, review, shrink bool) []fate {
 				s, err := l.acquire(ctx, r)
 				if err != nil {
 					o, ok := errors.AsType[*OverloadError](err)
+					mu.Lock()
 					got[i].reviewed = ok && o.Waited > 0
+					mu.Unlock()
+
 					return
 				}
 				s.begin(SlotExecuting, "", r.fingerprint)
 				sleep(hold)
+				mu.Lock()
 				got[i].inTime = ctx.Err() == nil
+				mu.Unlock()
 				l.release(s)
 			}()
 			synctest.Wait()
@@ -81,6 +88,8 @@ func fates(t *testing.T, seed uint64, review, shrink bool) []fate {
 		}
 		sleep(time.Minute)
 		synctest.Wait()
+		mu.Lock() // orders what follows after what they wrote
+		defer mu.Unlock()
 	})
 
 	return got

@@ -3,6 +3,7 @@ package lifeguard
 import (
 	"context"
 	"math"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,32 +70,31 @@ func TestAReviewIsAsQuickWhenHoldsVary(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := testLimiter(t, limiterConfig{limit: 8})
-		var served, early, late int
+		var served, early, late atomic.Int64
 		for i := range 300 {
 			hold := time.Duration(10+7*i%20) * time.Millisecond // 88 in time
 			ctx := within(t, 250*time.Millisecond)
 			go func() {
 				s, err := l.acquire(ctx, request{fingerprint: 7})
-				seen.Add(1)
 				if err != nil {
 					if refusal(t, err, ReasonDeadline).Waited <= 100*time.Millisecond {
-						early++
+						early.Add(1)
 					} else {
-						late++
+						late.Add(1)
 					}
 
 					return
 				}
 				s.begin(SlotExecuting, "", 7)
 				sleep(hold)
-				served++
+				served.Add(1)
 				l.release(s)
 			}()
 			synctest.Wait()
 		}
 		pass(time.Second)
-		if served < 80 || late > 16 {
-			t.Errorf("%d served, %d refused soon, %d late", served, early, late)
+		if served.Load() < 80 || late.Load() > 16 {
+			t.Errorf("%d served, %d refused soon, %d late", served.Load(), early.Load(), late.Load())
 		}
 	})
 }
