@@ -277,6 +277,8 @@ func ExampleOverloadError() {
 //	st, _ := status.New(codes.ResourceExhausted, overload.Error()).
 //		WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(overload.RetryAfter)})
 //	return st.Err()
+//
+// examples/grpc has the whole interceptor, in a service.
 func ExampleOverloadError_grpc() {
 	const ok, internal, resourceExhausted = 0, 13, 8 // google.golang.org/grpc/codes
 	codeOf := func(err error) (code uint32, retryDelay time.Duration) {
