@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,6 +54,12 @@ func (l *logBook) lines(t testing.TB, message string) []map[string]any {
 	return found
 }
 
+// linesWith returns those of the records of which key is value.
+func (l *logBook) linesWith(t testing.TB, message, key, value string) []map[string]any {
+	t.Helper()
+	return slices.DeleteFunc(l.lines(t, message), func(record map[string]any) bool { return record[key] != value })
+}
+
 func (l *logBook) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
@@ -89,9 +96,11 @@ func TestASlowStatementIsLoggedWithoutItsValues(t *testing.T) {
 		t.Fatal("no error")
 	}
 
-	lines := book.lines(t, "lifeguard: slow statement")
-	if len(lines) != 2 { // the cast fails while the statement is planned
-		t.Fatalf("%d lines:\n%s", len(lines), book)
+	// On a busy machine the others may be slow too.
+	lines := book.linesWith(t, "lifeguard: slow statement", "sql", "select n, ? from generate_series(?, ?) n, pg_sleep(?) where ? <> ?")
+	failed := book.linesWith(t, "lifeguard: slow statement", "error", "P0001")
+	if len(lines) != 1 || len(failed) != 1 {
+		t.Fatalf("%d and %d lines:\n%s", len(lines), len(failed), book)
 	}
 	line := lines[0]
 	top := connectorOf(t, db).TopQueries(0)
@@ -106,20 +115,16 @@ func TestASlowStatementIsLoggedWithoutItsValues(t *testing.T) {
 	}
 	for key, want := range map[string]any{
 		"level": "WARN", "pool": "shop", "rows": 3.0, "fingerprint": fingerprint, "summary": "SELECT",
-		"sql": "select n, ? from generate_series(?, ?) n, pg_sleep(?) where ? <> ?",
 	} {
 		if line[key] != want {
 			t.Errorf("%s is %v, not %v", key, line[key], want)
 		}
 	}
-	if ms, _ := line["duration_ms"].(float64); ms < 60 || ms > 5000 {
+	if ms, _ := line["duration_ms"].(float64); ms < 60 || ms > 30_000 { // 60,000 would be microseconds
 		t.Errorf("duration_ms is %v", line["duration_ms"])
 	}
 	if _, has := line["error"]; has {
 		t.Errorf("a good statement has the error %v", line["error"])
-	}
-	if lines[1]["error"] != "P0001" {
-		t.Errorf("the failed statement's error is %v", lines[1]["error"])
 	}
 	if strings.Contains(book.String(), "hunter") {
 		t.Errorf("a value is in the log:\n%s", book)
@@ -133,7 +138,8 @@ func TestTheWaitForAdmissionMakesAStatementSlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	var waiter sync.WaitGroup
-	waiter.Go(func() { mustExec(t, db, "select 'waited'") })
+	began := time.Now()
+	waiter.Go(func() { mustExec(t, db, "select 'waited', 1") })
 	eventually(t, "it waits", func() bool { return connectorOf(t, db).Stats().Limiter.Queued == 1 })
 	release := time.NewTimer(80 * time.Millisecond)
 	<-release.C
@@ -142,22 +148,20 @@ func TestTheWaitForAdmissionMakesAStatementSlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	waiter.Wait()
+	total := float64(time.Since(began)) / float64(time.Millisecond)
 
-	lines := book.lines(t, "lifeguard: slow statement")
+	lines := book.linesWith(t, "lifeguard: slow statement", "sql", "select ?, ?")
 	if len(lines) != 1 {
 		t.Fatalf("%d lines:\n%s", len(lines), book)
 	}
 	wait, _ := lines[0]["wait_ms"].(float64)
 	took, _ := lines[0]["duration_ms"].(float64)
-	if wait < 70 || took > wait {
-		t.Errorf("wait_ms is %v, duration_ms %v", wait, took)
+	if wait < 70 || wait+took > total { // the one does not contain the other
+		t.Errorf("wait_ms is %v, duration_ms %v, of %v in all", wait, took, total)
 	}
 	for _, q := range connectorOf(t, db).TopQueries(0) {
-		if waited := q.Wait >= 70*time.Millisecond; waited != (q.Calls == 2 && q.Summary == "SELECT") {
+		if waited := q.Wait >= 70*time.Millisecond; waited != (q.Query == "select ?, ?") {
 			t.Errorf("waits are counted for the wrong statement: %+v", q)
-		}
-		if q.Summary == "BEGIN" && q.Wait != 0 {
-			t.Errorf("BEGIN had to wait for %v", q.Wait)
 		}
 	}
 }
