@@ -698,12 +698,13 @@ func TestTransparencyOfHistories(t *testing.T) {
 	for _, mode := range execModes {
 		t.Run(mode, func(t *testing.T) {
 			s := openSides(t, dsn, "default_query_exec_mode="+mode)
+			ctx := context.WithValue(t.Context(), lookout{}, observer(t, dsn))
 			for name, history := range histories {
 				s.same(t, name, func(db *sql.DB) string {
-					if _, err := db.ExecContext(t.Context(), "delete from written"); err != nil {
+					if _, err := db.ExecContext(ctx, "delete from written"); err != nil {
 						return showError(err)
 					}
-					return history(t.Context(), db)
+					return history(ctx, db)
 				})
 			}
 		})
@@ -755,32 +756,31 @@ var histories = map[string]func(context.Context, *sql.DB) string{
 			showError(db.PingContext(done)) + showError(prepareErr) + showError(connErr)
 	},
 	"a deadline passes during": func(ctx context.Context, db *sql.DB) string {
-		short, cancel := context.WithTimeout(ctx, 30*time.Millisecond)
-		defer cancel()
+		short, stop := endingAsleep(ctx, context.DeadlineExceeded)
+		defer stop()
 		return showResult(db.ExecContext(short, "select pg_sleep(5)")) + queryTranscript(ctx, db, "select 1", nil)
 	},
 	"a deadline passes during a query": func(ctx context.Context, db *sql.DB) string {
-		short, cancel := context.WithTimeout(ctx, 30*time.Millisecond)
-		defer cancel()
+		short, stop := endingAsleep(ctx, context.DeadlineExceeded)
+		defer stop()
 		return queryTranscript(short, db, "select pg_sleep(5), $1::int", []any{1}) + queryTranscript(ctx, db, "select 1", nil)
 	},
 	"a cancellation arrives during": func(ctx context.Context, db *sql.DB) string {
-		short, cancel := context.WithCancel(ctx)
-		stop := time.AfterFunc(30*time.Millisecond, cancel)
-		defer stop.Stop()
+		short, stop := endingAsleep(ctx, context.Canceled)
+		defer stop()
 		return showResult(db.ExecContext(short, "select pg_sleep($1)", 5)) + queryTranscript(ctx, db, "select 1", nil)
 	},
 	"a context ends in a transaction's statement": func(ctx context.Context, db *sql.DB) string {
 		return inTx(ctx, db, nil, func(tx *sql.Tx) string {
-			short, cancel := context.WithTimeout(ctx, 30*time.Millisecond)
-			defer cancel()
+			short, stop := endingAsleep(ctx, context.DeadlineExceeded)
+			defer stop()
 			return showResult(tx.ExecContext(short, "select pg_sleep(5)")) + showResult(tx.ExecContext(ctx, "select 1")) + queryTranscript(ctx, tx, "select 1", nil) + showError(tx.Commit())
 		})
 	},
 	"a context ends in a transaction's statement, rollback": func(ctx context.Context, db *sql.DB) string {
 		return inTx(ctx, db, nil, func(tx *sql.Tx) string {
-			short, cancel := context.WithTimeout(ctx, 30*time.Millisecond)
-			defer cancel()
+			short, stop := endingAsleep(ctx, context.DeadlineExceeded)
+			defer stop()
 			return showResult(tx.ExecContext(short, "select pg_sleep(5)")) + showError(tx.Rollback())
 		})
 	},
@@ -790,8 +790,8 @@ var histories = map[string]func(context.Context, *sql.DB) string{
 			return showError(err)
 		}
 		defer conn.Close()
-		short, cancel := context.WithTimeout(ctx, 30*time.Millisecond)
-		defer cancel()
+		short, stop := endingAsleep(ctx, context.DeadlineExceeded)
+		defer stop()
 		return showResult(conn.ExecContext(short, "select pg_sleep(5)")) + showResult(conn.ExecContext(ctx, "select 1")) + showResult(conn.ExecContext(ctx, "select 1")) + showError(conn.Close())
 	},
 	"the server cancels": func(ctx context.Context, db *sql.DB) string {
@@ -945,6 +945,56 @@ var histories = map[string]func(context.Context, *sql.DB) string{
 		return showResult(db.ExecContext(ctx, "insert into things (id) values ($1)", 1)) + showResult(db.ExecContext(ctx, "insert into things (id, t) values ($1, $2)", nil, "x")) +
 			queryTranscript(ctx, db, "select id from things where id = $1", []any{"not a number"})
 	},
+}
+
+// lookout is the key of the connection that sees what the server does for a history.
+type lookout struct{}
+
+// endingAsleep returns a context that ends with err when the server executes pg_sleep.
+// A timer could be faster than the statement on its way there, and that is another
+// history.
+func endingAsleep(ctx context.Context, err error) (asleep context.Context, stop func()) {
+	out := ctx.Value(lookout{}).(*pgx.Conn) //nolint:errcheck // TestTransparencyOfHistories puts it there
+	watching, cancel := context.WithCancel(ctx)
+	await := func(sleepers int) error {
+		for n := -1; n != sleepers; {
+			const count = "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'"
+			if err := out.QueryRow(watching, count).Scan(&n); err != nil {
+				return err // stopped
+			}
+		}
+		return nil
+	}
+	e := &endingContext{Context: ctx, err: err, done: make(chan struct{})}
+	if await(0) != nil { // an earlier history's is cancelled, but not yet gone
+		return e, cancel
+	}
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		if await(1) == nil {
+			close(e.done)
+		}
+	}()
+	return e, func() { cancel(); <-watched }
+}
+
+// endingContext has a deadline that passes when done is closed.
+type endingContext struct {
+	context.Context
+	err  error
+	done chan struct{}
+}
+
+func (e *endingContext) Done() <-chan struct{} { return e.done }
+
+func (e *endingContext) Err() error {
+	select {
+	case <-e.done:
+		return e.err
+	default:
+		return e.Context.Err()
+	}
 }
 
 // endNested begins a transaction inside a transaction, which PostgreSQL only warns of.
