@@ -183,8 +183,7 @@ func TestInSessionModeAWarmUpTakesNobodysPlace(t *testing.T) {
 	db := openDSN(t, withSettings(dsn, "lifeguard_mode=session", "pool_max_conns=2", "pool_min_conns=2"))
 	begun := time.Now() // it may be that nothing is warmed up in this mode
 	eventually(t, "warm-up", func() bool { return backends(t, out) == 2 || time.Since(begun) > 300*time.Millisecond })
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
+	ctx := withinReason(t)
 	for i := range 2 {
 		conn, err := db.Conn(ctx)
 		if err != nil {
@@ -244,9 +243,7 @@ func TestInSessionModeAConnectionThatNobodyUsedYetGivesWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-	defer cancel()
-	other, err := connector.Connect(ctx)
+	other, err := connector.Connect(withinReason(t))
 	if err != nil {
 		t.Errorf("waits beside a connection that nobody uses: %v", err)
 	} else if err := other.(driver.Pinger).Ping(t.Context()); err != nil { //nolint:errcheck // *lifeguard.Conn is one
