@@ -77,8 +77,9 @@ const (
 //
 //nolint:recvcheck // withDefaults returns a changed copy
 type Config struct {
-	// ConnConfig says how to reach PostgreSQL. It must come from pgx.ParseConfig or
-	// from [ParseConfig]. [WrapConnector] takes none: its inner connector knows.
+	// ConnConfig says how to reach PostgreSQL. It must come from [ParseConfig], or from
+	// pgx.ParseConfig, which leaves the settings of this package in RuntimeParams: then
+	// it is refused. [WrapConnector] takes none: its inner connector knows.
 	ConnConfig *pgx.ConnConfig
 
 	// BeforeConnect is called before each physical connection is opened, with a copy

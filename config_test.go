@@ -188,6 +188,18 @@ func TestBadConfigFieldsAreNamed(t *testing.T) {
 		"lifeguard_limit":         func(c *lifeguard.Config) { c.Limit = 11 }, // above the default of pool_max_conns
 		"pgx.ParseConfig":         func(c *lifeguard.Config) { c.ConnConfig = &pgx.ConnConfig{} },
 		"ConnConfig":              func(c *lifeguard.Config) { c.ConnConfig = nil },
+		"lifeguard_limit is in Config.ConnConfig": func(c *lifeguard.Config) {
+			c.ConnConfig, err = pgx.ParseConfig("postgres://u@h/shop?lifeguard_limit=5")
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+		"pool_max_conns is in Config.ConnConfig": func(c *lifeguard.Config) {
+			c.ConnConfig, err = pgx.ParseConfig("postgres://u@h/shop?pool_max_conns=5")
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := parsed

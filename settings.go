@@ -2,6 +2,7 @@ package lifeguard
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -55,7 +56,7 @@ func (s *setting) env() string {
 // server, into cfg.
 func takeSettings(cfg *Config, params map[string]string) error {
 	for _, key := range slices.Sorted(maps.Keys(params)) {
-		if !strings.HasPrefix(key, "lifeguard_") && !strings.HasPrefix(key, "pool_") {
+		if !isSetting(key) {
 			continue
 		}
 		i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
@@ -68,6 +69,11 @@ func takeSettings(cfg *Config, params map[string]string) error {
 		delete(params, key)
 	}
 	return nil
+}
+
+// isSetting tells Lifeguard's keys, known or not, from the server's.
+func isSetting(key string) bool {
+	return strings.HasPrefix(key, "lifeguard_") || strings.HasPrefix(key, "pool_")
 }
 
 // readEnvironment lets set, non-empty variables override cfg.
@@ -189,8 +195,8 @@ func (c *Config) validate() error {
 			return s.invalid(s.key, shown)
 		}
 	}
-	if c.ConnConfig != nil && c.ConnConfig.DialFunc == nil {
-		return fmt.Errorf("lifeguard: Config.ConnConfig must come from pgx.ParseConfig or lifeguard.ParseConfig")
+	if err := c.validateConnConfig(); err != nil {
+		return err
 	}
 	if low, high := max(c.MinConns, c.MinIdleConns), c.MaxConns; high > 0 && low > high {
 		return fmt.Errorf("lifeguard: pool_min_conns and pool_min_idle_conns must not exceed pool_max_conns (%d), not %d", high, low)
@@ -200,6 +206,22 @@ func (c *Config) validate() error {
 	}
 	if c.MaxConns > 0 && c.Limit > c.MaxConns {
 		return fmt.Errorf("lifeguard: lifeguard_limit must not exceed pool_max_conns (%d), not %d", c.MaxConns, c.Limit)
+	}
+	return nil
+}
+
+// validateConnConfig finds what would fail only when a connection is opened.
+func (c *Config) validateConnConfig() error {
+	if c.ConnConfig == nil {
+		return nil
+	}
+	if c.ConnConfig.DialFunc == nil {
+		return errors.New("lifeguard: Config.ConnConfig must come from pgx.ParseConfig or lifeguard.ParseConfig")
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.ConnConfig.RuntimeParams)) {
+		if isSetting(key) {
+			return fmt.Errorf("lifeguard: %s is in Config.ConnConfig, and the server would refuse it; use lifeguard.ParseConfig for a DSN with settings, not pgx.ParseConfig", key)
+		}
 	}
 	return nil
 }
