@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -89,6 +90,22 @@ func TestTheDemoLeavesAUsersDatabaseAsItWas(t *testing.T) {
 			and relnamespace <> 'information_schema'::regnamespace)`).Scan(&orders, &relations)
 	if err != nil || orders != 1 || relations != 2 {
 		t.Errorf("%d orders, %d relations, error %v", orders, relations, err)
+	}
+}
+
+func TestADatabaseThatCannotBeReachedIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // to have a port where nobody listens
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := runFor(t.Context(), "demo", "-dsn", "postgres://u@"+address+"/shop?sslmode=disable")
+	if code != exitFailed || strings.Count(stderr, "failed to connect") != 1 || strings.Contains(stderr, "left behind") {
+		t.Errorf("exit code %d, errors %q, output:\n%s", code, stderr, stdout)
 	}
 }
 

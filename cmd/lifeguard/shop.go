@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // A shop is the tables that the workload works on, in a schema of their own.
@@ -14,6 +17,7 @@ type shop struct {
 	customers int
 	products  int
 	orders    int
+	unreached bool // create got no connection: there is nothing to drop
 }
 
 func newShop(db *sql.DB, schema string, orders int) *shop {
@@ -104,6 +108,8 @@ from items group by order_id`
 // mean that schema: a proxy in between may swallow search_path.
 func (s *shop) create(ctx context.Context) error {
 	if _, err := s.db.ExecContext(ctx, "create schema "+s.schema); err != nil {
+		var noConnection *pgconn.ConnectError
+		s.unreached = errors.As(err, &noConnection)
 		return fmt.Errorf("create the schema %s: %w", s.schema, err)
 	}
 	var current sql.NullString
@@ -155,6 +161,9 @@ func (s *shop) fill(ctx context.Context, out output) error {
 
 // drop removes the schema, also after ctx has ended.
 func (s *shop) drop(ctx context.Context) error {
+	if s.unreached {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 	defer cancel()
 	statement := "drop schema if exists " + s.schema + " cascade"
