@@ -374,6 +374,7 @@ func (c *Config) currentPassword() string {
 func withoutDSN(err error) error {
 	parts := []struct{ found, hint string }{
 		{"failed to parse as URL", "not a valid URL; write postgres://user:password@host:port/database?key=value and percent-encode special characters"},
+		{"missing key/value separator", "what follows ? in the URL must be key=value pairs with & between them"},
 		{"failed to parse as keyword/value", "not valid keyword=value pairs; write host=… user=… dbname=…, quoting values that hold spaces with '…'"},
 		{"failed to read service", "the service of that name was not found in the service file"},
 		{"invalid sslcertmode", "sslcertmode must be disable, allow or require"},

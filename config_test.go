@@ -139,6 +139,7 @@ func TestBadSettingsAreNamedWithWhatIsAllowed(t *testing.T) {
 		"default_query_exec_mode=fast":        {"default_query_exec_mode", "simple_protocol"},
 		"target_session_attrs=best":           {"target_session_attrs", "read-write"},
 		"sslmode=maybe":                       {"sslmode", "verify-full"},
+		"lifeguard_limit":                     {"key=value pairs"},
 	} {
 		t.Run(setting, func(t *testing.T) {
 			dsn := "postgres://u:hunter2@127.0.0.1:1/db?" + setting
