@@ -101,6 +101,28 @@ func TestConnectionsEndAtTheirLifetime(t *testing.T) {
 	eventually(t, "all end", func() bool { return backends(t, out) == 0 })
 }
 
+// A session that has much to clean up ends some time after its connection was closed.
+// Its place must stay taken meanwhile.
+func TestAPlaceIsFreeWhenTheServerHasEndedTheSession(t *testing.T) {
+	for _, mode := range bothModes {
+		t.Run(mode, func(t *testing.T) {
+			db := open(t, "pool_max_conns=1", mode)
+			for range 3 {
+				conn := mustConn(t, db)
+				mustExec(t, conn, "do $$ begin for i in 1..300 loop execute format('create temp table scratch_%s (n int primary key)', i); end loop; end $$")
+				mustExec(t, conn, "begin") // forgotten: the connection is not used again
+				mustClose(t, conn)
+				var others int
+				err := db.QueryRowContext(t.Context(), `select count(*) from pg_stat_activity
+					where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'`).Scan(&others)
+				if err != nil || others != 0 {
+					t.Fatalf("%d more sessions with pool_max_conns=1, %v", others, err)
+				}
+			}
+		})
+	}
+}
+
 func TestConnectionsEndWhenTheyWereIdleForLong(t *testing.T) {
 	dsn := pgtest.DSN(t)
 	out := observer(t, dsn)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"io"
 	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -169,14 +171,45 @@ func (ph *physical) sweep(texts *openTexts) error {
 }
 
 // close ends the connection and returns when nothing of it is left on the server,
-// as far as that can be known: after a cancelled statement pgx cancels and drains in
-// the background, for 15 s at most.
-func (ph *physical) close() {
+// as far as that can be known, or ctx has ended: after a cancelled statement pgx cancels
+// and drains in the background, for 15 s at most.
+func (ph *physical) close(ctx context.Context) {
+	if ph.pg.IsClosed() {
+		<-ph.pg.CleanupDone()
+	} else {
+		ph.hangUp(ctx)
+	}
+	_ = ph.conn.Close() // stdlib gives this five seconds
+}
+
+// release gives the connection back to the inner pgxpool, without anything prepared.
+func (ph *physical) release() {
+	ph.forgetAll()
 	if ph.pg.IsClosed() {
 		<-ph.pg.CleanupDone()
 	}
-	// stdlib gives this five seconds. An inner pgxpool gets its connection back here.
 	_ = ph.conn.Close()
+}
+
+// hangUpLimit bounds how long a session may take to end on the server.
+const hangUpLimit = 5 * time.Second
+
+// hangUp tells the server that the session is over and waits until it has ended there,
+// or ctx has: pgx closes the socket at once, and the server may still have to roll back
+// or to drop temporary tables, on a connection that counts. The server closes its side
+// when it is done. The connection cannot be used any more.
+func (ph *physical) hangUp(ctx context.Context) {
+	conn := ph.pg.Conn()
+	if ctx.Err() != nil || conn.SetDeadline(time.Now().Add(hangUpLimit)) != nil {
+		return // without a deadline, as on a tunnel's connection, one could wait for ever
+	}
+	ph.pg.Frontend().Send(&pgproto3.Terminate{})
+	if ph.pg.Frontend().Flush() != nil {
+		return
+	}
+	unlink := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
+	defer unlink()
+	_, _ = io.Copy(io.Discard, conn) // until the server hangs up
 }
 
 // pgxConn returns the connection as pgx knows it.

@@ -379,9 +379,10 @@ func (p *pool) end(ph *physical, reason endReason, done func()) {
 	p.mu.Unlock()
 	finish := func() {
 		if p.keepsNo {
-			ph.forgetAll() // the connection lives on, in the inner pool
+			ph.release()
+		} else {
+			ph.close(p.ctx)
 		}
-		ph.close()
 		p.leave(&p.closing)
 		if done != nil {
 			done()
