@@ -95,7 +95,7 @@ func TestTheDemoLeavesAUsersDatabaseAsItWas(t *testing.T) {
 
 func TestADatabaseThatCannotBeReachedIsReportedOnce(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // to have a port where nobody listens
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // a port where nobody listens
 	if err != nil {
 		t.Fatal(err)
 	}
