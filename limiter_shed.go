@@ -72,16 +72,15 @@ func (a *average) firmer(before int) bool {
 
 // sampleLocked learns from a hold that ends. It is the whole hold, with the
 // cleaning up after a cancel: so long the slot is really taken. Only while the first
-// are learned from, opening the connection does not count: all of these had to, and
-// hardly one of those who wait for them will.
+// are learned from, the first hold of each slot does not count: it has opened a
+// connection, and been the first statement there, which can take many times as long.
 func (l *limiter) sampleLocked(s *slot, now time.Duration) {
-	hold := max(now-s.acquired, 0)
-	if l.holds.n < averageOver {
-		if s.state == SlotConnecting {
-			return // it never got one
-		}
-		hold -= s.spent[SlotConnecting]
+	first := !s.used
+	s.used = true
+	if first && l.holds.n < averageOver {
+		return
 	}
+	hold := max(now-s.acquired, 0)
 	before := l.holds.n
 	l.holds.add(hold, now)
 	l.kindOf(s.req).add(hold, now)

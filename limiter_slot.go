@@ -66,6 +66,7 @@ type slot struct {
 
 	// Guarded by l.mu.
 	held     bool
+	used     bool // it has been released
 	req      request
 	acquired time.Duration // since l.epoch
 
