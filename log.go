@@ -40,6 +40,7 @@ type journal struct {
 	window      time.Duration // when it began
 	opened      int           // connections, in this window
 	closedThen  [endReasons]int64
+	churning    bool // and reported
 }
 
 const (
@@ -198,8 +199,12 @@ func (j *journal) connectFailed(ctx context.Context, err error) {
 }
 
 // churnWindow is how long connections are counted for the line on churn: when twice
-// as many were opened in it as can be open, something keeps closing them.
-const churnWindow = 10 * time.Second
+// as many were opened in it as can be open, and not because the application closed
+// others, something keeps closing them. A few are no churn, however few can be open.
+const (
+	churnWindow = 10 * time.Second
+	churnLeast  = 10
+)
 
 func (j *journal) connected(ctx context.Context) {
 	now := j.now()
@@ -208,11 +213,13 @@ func (j *journal) connected(ctx context.Context) {
 	failures, since := j.failures, j.failedSince
 	j.failures = 0
 	if j.opened == 0 || now-j.window > churnWindow {
-		j.window, j.opened, j.closedThen = now, 0, closed
+		j.window, j.opened, j.closedThen, j.churning = now, 0, closed, false
 	}
 	j.opened++
-	churning := j.opened == 2*j.limit && j.pool.Load() != nil
 	opened, window, then := j.opened, now-j.window, j.closedThen
+	replaced := opened - int(closed[endClosed]-then[endClosed])
+	churning := !j.churning && replaced >= max(2*j.limit, churnLeast) && j.pool.Load() != nil
+	j.churning = j.churning || churning
 	j.mu.Unlock()
 
 	if failures > 0 {

@@ -314,10 +314,27 @@ func TestConnectionsThatDoNotLastAreLogged(t *testing.T) {
 		eventually(t, "the cancelled statement has been cleaned up", func() bool { return connectorOf(t, db).Stats().Limiter.InFlight == 0 })
 	}
 	lines := book.lines(t, churn)
-	if len(lines) != 1 || lines[0]["opened"] != 6.0 || lines[0]["closed_cancelled"] == 0.0 {
+	if len(lines) != 1 || lines[0]["opened"] != 10.0 || lines[0]["closed_cancelled"] == 0.0 {
 		t.Errorf("the log is\n%s", book)
 	}
 	if lost := book.lines(t, "lifeguard: connection lost during a statement"); len(lost) != 0 {
 		t.Errorf("cancelled connections count as lost:\n%s", book)
+	}
+}
+
+// An application that closes its connections has them opened again: that is no fault.
+func TestConnectionsThatTheApplicationClosesAreNoChurn(t *testing.T) {
+	db, book := openLogged(t, pgtest.DSN(t), func(c *lifeguard.Config) { c.MaxConns, c.Mode = 2, lifeguard.ModeSession })
+	db.SetMaxIdleConns(-1) // none is kept: each statement opens one
+	for range 15 {
+		if _, err := db.ExecContext(t.Context(), "select 1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := connectorOf(t, db).Stats().Pool; st.Opened < 15 {
+		t.Fatalf("%d connections were opened: this tests nothing", st.Opened)
+	}
+	if lines := book.lines(t, "lifeguard: connections do not last"); len(lines) != 0 {
+		t.Errorf("the log is\n%s", book)
 	}
 }
