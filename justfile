@@ -43,6 +43,18 @@ bench pattern=".":
 bench-overload:
     make bench-overload
 
+# the limiter beside other limiters
+bench-limiter:
+    make bench-limiter
+
+# what observing costs
+bench-observed:
+    make bench-observed
+
+# bulk loads, through every way to PostgreSQL; 10 minutes
+bench-batch:
+    make bench-batch
+
 # compile every module
 build:
     make build
@@ -59,6 +71,14 @@ stack-up:
 stack-down:
     make stack-down
 
+# compile every module for macOS and Windows
+cross:
+    make cross
+
+# write the tables of settings and metrics into README.md and docs
+settings:
+    make settings
+
 # format the code
 fmt:
     make fmt
@@ -70,6 +90,10 @@ check:
 # golangci-lint; builds the linter the first time, which takes minutes
 lint:
     make lint
+
+# remove installed tools
+clean:
+    make clean
 
 # what CI does
 ci:
