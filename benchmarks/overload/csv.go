@@ -22,7 +22,7 @@ func header() []string {
 }
 
 func (r *row) record() []string {
-	v := reflect.ValueOf(r)
+	v := reflect.ValueOf(r).Elem()
 	out := make([]string, v.NumField())
 	for i := range out {
 		switch f := v.Field(i); f.Kind() {

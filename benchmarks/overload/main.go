@@ -17,6 +17,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -132,7 +133,9 @@ func measure(ctx context.Context, o options) ([]row, string, error) {
 
 	err = p.all(ctx)
 	if o.out != "" || err != nil { // what was measured is not lost
-		_ = writeCSV("/tmp/overload-last.csv", p.rows)
+		if kept := filepath.Join(os.TempDir(), "overload-last.csv"); writeCSV(kept, p.rows) == nil {
+			log.Printf("the rows are in %s too; -render shows them", kept)
+		}
 	}
 	if err != nil {
 		return nil, "", err
