@@ -40,6 +40,10 @@ metrics-server: ## serve Prometheus metrics of a light workload on :9898 (ARGS='
 seed-db-heavy: ## fill a pet shop with many rows (n=100000 batch-size=500 FLAGS='-keep')
 	go run ./cmd/lifeguard seed $(if $(n),-n $(n)) $(if $(batch-size),-batch-size $(batch-size)) $(FLAGS)
 
+.PHONY: examples
+examples: ## run every example: database/sql, GORM, Bun, sqlx, ent, sqlc, goose, golang-migrate, River, HTTP, CSV, overload
+	@cd examples && for e in */main.go; do e=$${e%/main.go}; echo "--- $$e"; go run ./$$e || exit 1; done
+
 .PHONY: test
 test: ## run the tests of every module, with the race detector
 	@set -e; for m in $(MODULES); do echo "go test in $$m"; (cd $$m && go test -race -timeout 10m ./...); done

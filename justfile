@@ -31,6 +31,10 @@ metrics-server-otlp url="http://localhost:4318" *flags:
 seed-db-heavy *flags:
     go run ./cmd/lifeguard seed {{ flags }}
 
+# run every example
+examples:
+    make examples
+
 # run the tests of every module, with the race detector
 test:
     make test

@@ -1,0 +1,1 @@
+alter table pets drop column legs;

@@ -1,0 +1,1 @@
+alter table pets add column legs int not null default 4;
