@@ -204,6 +204,8 @@ func (s *copySender) decide(ctx context.Context, a *attempt) (committed bool, er
 		switch {
 		case err != nil && errors.As(err, &pgErr) && pgErr.Code == "22023":
 			return false, nil // an id of the future: a crash has forgotten it
+		case pgErr != nil && strings.HasPrefix(pgErr.Code, "42"):
+			return false, err // no such function, or no right to call it: asking again is no use
 		case err != nil:
 			last = err
 		case status == nil:
