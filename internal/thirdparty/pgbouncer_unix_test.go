@@ -38,6 +38,9 @@ const bouncerServers = 3
 func startPgBouncer(t *testing.T, dsn, mode string) string {
 	t.Helper()
 	binary, err := exec.LookPath("pgbouncer")
+	if err != nil { // Debian's place for it is on root's PATH only
+		binary, err = exec.LookPath("/usr/sbin/pgbouncer")
+	}
 	if err != nil {
 		if required := os.Getenv("CI"); required != "" && required != "false" && required != "0" {
 			t.Fatal("no pgbouncer on PATH; on Debian: apt-get install pgbouncer")
