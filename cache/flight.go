@@ -1,0 +1,108 @@
+package cache
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+)
+
+// Flights lets concurrent misses of one key share one query.
+//
+// Two misses are the same only if their snapshots are: a reader that starts after a
+// commit must not be given what one that began before it has asked for. So the
+// versions are part of the name.
+//
+// The query belongs to all who wait for it. It runs under the flight's context, which
+// ends when the last of them has left, not with the context of whoever came first.
+type Flights struct {
+	mu      sync.Mutex
+	flights map[string]*Flight // guarded by mu
+}
+
+// Flight is one query that several callers may wait for.
+type Flight struct {
+	of   *Flights
+	name string
+
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	waiting int // guarded by of.mu
+	landed  chan struct{}
+
+	// Written before landed is closed.
+	rows Rows
+	err  error
+}
+
+// Join returns the flight for a key and a snapshot. leads is true for the first: it has
+// to call Land, once. Everybody, the leader too, calls Wait or Leave once. ctx gives
+// its values, and not its end, to a new flight.
+func (f *Flights) Join(ctx context.Context, key string, s *Snapshot) (fl *Flight, leads bool) {
+	name := s.name(key)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fl = f.flights[name]; fl != nil {
+		fl.waiting++
+		return fl, false
+	}
+	fl = &Flight{of: f, name: name, waiting: 1, landed: make(chan struct{})}
+	fl.ctx, fl.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if f.flights == nil {
+		f.flights = make(map[string]*Flight)
+	}
+	f.flights[name] = fl
+	return fl, true
+}
+
+// name is the key with the versions before it, each of a fixed length.
+func (s *Snapshot) name(key string) string {
+	b := make([]byte, 0, 8*(len(s.versions)+1)+len(key))
+	b = binary.BigEndian.AppendUint64(b, s.epoch)
+	for _, v := range s.versions {
+		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	return string(append(b, key...))
+}
+
+// Context ends when nobody waits any more, and when the flight has landed.
+func (fl *Flight) Context() context.Context { return fl.ctx }
+
+// Land hands the result, or nil rows if there is none to share, to all who wait. Who
+// misses from now on starts a new flight.
+func (fl *Flight) Land(rows Rows, err error) {
+	fl.of.mu.Lock()
+	if fl.of.flights[fl.name] == fl {
+		delete(fl.of.flights, fl.name)
+	}
+	fl.of.mu.Unlock()
+	fl.rows, fl.err = rows, err
+	close(fl.landed)
+	fl.cancel()
+}
+
+// Wait returns what Land was given, or ctx's error if that ends first.
+func (fl *Flight) Wait(ctx context.Context) (Rows, error) {
+	select {
+	case <-fl.landed:
+		return fl.rows, fl.err
+	case <-ctx.Done():
+	}
+	fl.Leave()
+	return nil, ctx.Err()
+}
+
+// Leave says that the caller does not wait any more. When the last one leaves, the
+// flight's context ends, and nobody can join it: what it brings may be an error.
+func (fl *Flight) Leave() {
+	fl.of.mu.Lock()
+	defer fl.of.mu.Unlock()
+	fl.waiting--
+	if fl.waiting > 0 {
+		return
+	}
+	if fl.of.flights[fl.name] == fl {
+		delete(fl.of.flights, fl.name)
+	}
+	fl.cancel()
+}

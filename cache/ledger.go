@@ -1,0 +1,270 @@
+package cache
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Relation is a table, by its OID in the database; the root, if it is partitioned.
+type Relation = uint32
+
+// Ledger says whether what was read from the database at some time is still what the
+// database would return. Everybody who reads through it or writes past it follows one
+// protocol:
+//
+//	reader that fills             reader that hits          writer
+//	─────────────────             ────────────────          ──────
+//	s := Capture(reads)           entry with snapshot s     f := Raise(writes)
+//	send the query, read it       s.Valid()? serve          send COMMIT
+//	s.Valid()? store with s       else: as a miss           answer: f.Bump()
+//	                                                        not committed: f.Lower()
+//
+// Each relation has a version and a count of fences, and the ledger has both for
+// everything at once: the epoch, and fences for writes whose relations are not known.
+//
+// Invariants:
+//
+//  1. A version only grows. It grows after a commit that touched the relation and
+//     before the fence of that commit is lowered (Bump does both, in that order).
+//  2. A fence is up before COMMIT is sent, and until the outcome is known.
+//  3. Capture gives a snapshot only if no fence is up on anything it depends on. So the
+//     effects of a commit that the query could miss, or see, are either counted in
+//     the snapshot or come with a fence raised after it: then the version will differ.
+//  4. Valid is true only if there was a moment during the call at which no fence was
+//     up and all versions were those of the snapshot: what the entry holds is what
+//     the database would have returned at that moment. Hence its order: the fences
+//     first, then the versions. A commit in between would have raised its fence after
+//     that look, and so be later than the moment; one before it has bumped already.
+//     Over several relations: versions that are equal at the end were equal at the
+//     time of the first look, and a fence that was up then and is down now without a
+//     bump belonged to a transaction that changed nothing.
+//  5. A store that is slow, or a fill that races with a commit, can therefore put a
+//     dead entry into the store, but none can be served.
+//
+// Everything but the lists of relations is atomic: a hit takes no lock, so readers of
+// one table do not queue for each other.
+//
+// Rejected: timestamps instead of versions, which need a clock that both sides
+// trust and fail when a commit and a read share a tick; deleting entries on commit
+// instead of comparing versions, where a fill that began before the commit stores the
+// old rows after the deletion; a random token per commit and relation, which needs the
+// same fences and tells nobody which of two is the later.
+type Ledger struct {
+	everything relation // fences of unknown writes; its version is the epoch
+
+	mu        sync.RWMutex
+	relations map[Relation]*relation // guarded by mu; an entry is never removed
+
+	onBump func() // may be nil; called after versions have grown, before the fence is lowered
+}
+
+// relation is the state of one.
+type relation struct {
+	version atomic.Uint64
+	fences  atomic.Int64
+}
+
+// NewLedger returns a ledger for one database. onBump, if not nil, is called whenever
+// versions have grown, for entries may have died; it must be quick.
+func NewLedger(onBump func()) *Ledger {
+	return &Ledger{relations: make(map[Relation]*relation), onBump: onBump}
+}
+
+// Dependencies are relations in the form that Capture wants: looked up once, for the
+// life of a statement's analysis.
+type Dependencies struct {
+	ledger    *Ledger
+	relations []*relation
+}
+
+// Dependencies looks up relations. Those of no relation, such as of SELECT 1, depend on
+// the epoch alone.
+func (l *Ledger) Dependencies(of []Relation) Dependencies {
+	d := Dependencies{ledger: l, relations: make([]*relation, len(of))}
+	for i, r := range of {
+		d.relations[i] = l.relation(r)
+	}
+	return d
+}
+
+func (l *Ledger) relation(oid Relation) *relation {
+	l.mu.RLock()
+	r := l.relations[oid]
+	l.mu.RUnlock()
+	if r != nil {
+		return r
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r = l.relations[oid]; r == nil {
+		r = new(relation)
+		l.relations[oid] = r
+	}
+	return r
+}
+
+// Snapshot is the state of some relations at one moment.
+type Snapshot struct {
+	of       Dependencies
+	epoch    uint64
+	versions []uint64
+}
+
+// Capture notes the versions of what a query is about to read, before it is sent. It
+// reports false while a writer's fence is up: what is read then can be old or new, and
+// must not be kept.
+func (d Dependencies) Capture() (Snapshot, bool) {
+	if d.fenced() {
+		return Snapshot{}, false
+	}
+	s := Snapshot{of: d, epoch: d.ledger.everything.version.Load(), versions: make([]uint64, len(d.relations))}
+	for i, r := range d.relations {
+		s.versions[i] = r.version.Load()
+	}
+	// A fence that went up and down in between may have counted in one version and not
+	// in another: then they are not of one moment.
+	return s, s.Valid()
+}
+
+func (d Dependencies) fenced() bool {
+	if d.ledger.everything.fences.Load() != 0 {
+		return true
+	}
+	for _, r := range d.relations {
+		if r.fences.Load() != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Valid reports whether what was read after the snapshot is still what the database
+// would return; see invariant 4.
+func (s *Snapshot) Valid() bool {
+	return s.of.ledger != nil && !s.of.fenced() && s.Alive()
+}
+
+// Alive reports whether the snapshot can become valid again: no version has grown.
+func (s *Snapshot) Alive() bool {
+	if s.of.ledger == nil || s.of.ledger.everything.version.Load() != s.epoch {
+		return false
+	}
+	for i, r := range s.of.relations {
+		if r.version.Load() != s.versions[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Writes is what a transaction has written, as far as it is known. The zero value is
+// nothing. It is not safe for concurrent use.
+type Writes struct {
+	everything bool
+	relations  []Relation // few: a scan is faster than a map
+}
+
+// Add notes relations.
+func (w *Writes) Add(relations ...Relation) {
+	for _, r := range relations {
+		if !w.has(r) {
+			w.relations = append(w.relations, r)
+		}
+	}
+}
+
+func (w *Writes) has(relation Relation) bool {
+	for _, r := range w.relations {
+		if r == relation {
+			return true
+		}
+	}
+	return false
+}
+
+// AddEverything notes writes of which nobody knows where they went.
+func (w *Writes) AddEverything() { w.everything = true }
+
+// None reports whether nothing was written.
+func (w *Writes) None() bool { return !w.everything && len(w.relations) == 0 }
+
+// Everything reports whether AddEverything was called.
+func (w *Writes) Everything() bool { return w.everything }
+
+// Reset forgets what was written: after a ROLLBACK, or at the end of a transaction.
+func (w *Writes) Reset() { w.everything, w.relations = false, w.relations[:0] }
+
+// Fence keeps everybody from being served, and from keeping, what a transaction is
+// about to change. It ends with exactly one call of Bump or Lower; a nil Fence, of a
+// transaction that wrote nothing, needs none and allows both.
+type Fence struct {
+	ledger *Ledger
+	behind []*relation
+	down   atomic.Bool
+}
+
+// Raise puts the fence up, before the COMMIT of these writes is sent.
+func (l *Ledger) Raise(w *Writes) *Fence {
+	if w.None() {
+		return nil
+	}
+	f := &Fence{ledger: l}
+	if w.everything {
+		f.behind = []*relation{&l.everything}
+	} else {
+		f.behind = make([]*relation, len(w.relations))
+		for i, r := range w.relations {
+			f.behind[i] = l.relation(r)
+		}
+	}
+	for _, r := range f.behind {
+		r.fences.Add(1)
+	}
+	return f
+}
+
+// Bump ends the fence of a commit that was acknowledged, or may have happened.
+func (f *Fence) Bump() {
+	if f == nil {
+		return
+	}
+	f.once()
+	for _, r := range f.behind {
+		r.version.Add(1)
+	}
+	if f.ledger.onBump != nil {
+		f.ledger.onBump()
+	}
+	f.lower()
+}
+
+// Lower ends the fence of a transaction of which it is certain that it was not
+// committed.
+func (f *Fence) Lower() {
+	if f == nil {
+		return
+	}
+	f.once()
+	f.lower()
+}
+
+func (f *Fence) once() {
+	if f.down.Swap(true) {
+		panic("lifeguard/cache: a fence ended twice")
+	}
+}
+
+func (f *Fence) lower() {
+	for _, r := range f.behind {
+		r.fences.Add(-1)
+	}
+}
+
+// Flush makes every entry invalid, for whatever happened outside of transactions: a
+// change of the schema, a role's rights.
+func (l *Ledger) Flush() {
+	l.everything.version.Add(1)
+	if l.onBump != nil {
+		l.onBump()
+	}
+}

@@ -1,0 +1,115 @@
+package cache
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// Rows is a result in the store. It is immutable: many read it at once.
+type Rows interface {
+	// Size is what it takes of the heap, in bytes.
+	Size() int
+}
+
+// Entry is what a Store keeps.
+type Entry struct {
+	Rows     Rows
+	Snapshot Snapshot
+	Stored   time.Duration // on the clock of whoever stores it
+}
+
+// Store keeps entries by key. It may forget any of them at any time. All methods may be
+// called concurrently. A Get returns an entry that was Set under exactly that key, or
+// none; whether it may be served, its snapshot says.
+type Store interface {
+	Get(key string) (*Entry, bool)
+	Set(key string, e *Entry)
+	Delete(key string)
+	// Sweep deletes the entries that dead reports.
+	Sweep(dead func(*Entry) bool)
+	Usage() Usage
+}
+
+// Usage is what a store holds now, and what it has evicted for want of room.
+type Usage struct {
+	Entries   int
+	Bytes     int64
+	Evictions uint64
+}
+
+// Memory is a Store in this process, bounded by bytes, with W-TinyLFU as its policy
+// (G. Einziger, R. Friedman and B. Manes, "TinyLFU: A Highly Efficient Cache Admission
+// Policy", ACM ToS 13(4), 2017): a burst of results that nobody asks for again does not
+// push out those that are in use.
+type Memory struct {
+	cache     *otter.Cache[string, *Entry]
+	evictions atomic.Uint64
+}
+
+var _ Store = (*Memory)(nil)
+
+// entryOverhead is what an entry costs beside its rows and the text of its key:
+// otter's node and its place in the table, the Entry, its snapshot. Measured.
+const entryOverhead = 200
+
+// NewMemory returns a store of about that many bytes of heap, keys and administration
+// included.
+func NewMemory(bytes int64) (*Memory, error) {
+	m := &Memory{}
+	cache, err := otter.New(&otter.Options[string, *Entry]{
+		MaximumWeight: uint64(max(bytes, 1)), //nolint:gosec // positive
+		Weigher:       func(key string, e *Entry) uint32 { return weight(key, e) },
+		OnAtomicDeletion: func(e otter.DeletionEvent[string, *Entry]) {
+			if e.WasEvicted() {
+				m.evictions.Add(1)
+			}
+		},
+		// In the goroutine that sets: no other is started, and nothing is left when the
+		// last reference goes.
+		Executor: func(f func()) { f() },
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.cache = cache
+	return m, nil
+}
+
+func weight(key string, e *Entry) uint32 {
+	const most = 1<<32 - 1
+	return uint32(min(len(key)+8*len(e.Snapshot.versions)+e.Rows.Size()+entryOverhead, most)) //nolint:gosec // bounded
+}
+
+// Get implements Store.
+func (m *Memory) Get(key string) (*Entry, bool) { return m.cache.GetIfPresent(key) }
+
+// Set implements Store.
+func (m *Memory) Set(key string, e *Entry) { m.cache.Set(key, e) }
+
+// Delete implements Store.
+func (m *Memory) Delete(key string) { m.cache.Invalidate(key) }
+
+// Sweep implements Store.
+func (m *Memory) Sweep(dead func(*Entry) bool) {
+	for key, e := range m.cache.All() {
+		if dead(e) {
+			m.cache.ComputeIfPresent(key, func(now *Entry) (*Entry, otter.ComputeOp) {
+				if now == e {
+					return nil, otter.InvalidateOp
+				}
+				return now, otter.CancelOp // a new one took its place
+			})
+		}
+	}
+}
+
+// Usage implements Store.
+func (m *Memory) Usage() Usage {
+	return Usage{
+		Entries:   m.cache.EstimatedSize(),
+		Bytes:     int64(m.cache.WeightedSize()), //nolint:gosec // bounded by an int64
+		Evictions: m.evictions.Load(),
+	}
+}
