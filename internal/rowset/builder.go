@@ -1,0 +1,69 @@
+package rowset
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Builder records the rows of one result.
+type Builder struct {
+	fields     []field
+	fieldsSize int
+	arena      []byte
+	rows       int
+	maxRows    int
+	maxBytes   int
+}
+
+// NewBuilder starts a recording of at most maxRows rows that take at most maxBytes of
+// memory with their columns, not counting how the allocator rounds (up to an eighth
+// more). It copies the descriptions. A limit of zero admits no row.
+func NewBuilder(fields []pgconn.FieldDescription, maxRows, maxBytes int) *Builder {
+	b := &Builder{maxRows: maxRows, maxBytes: maxBytes}
+	b.fields, b.fieldsSize = newFields(fields)
+	return b
+}
+
+// Add copies one row of raw values, nil for NULL. It reports false if the row would go
+// over a limit; the row is then not part of the recording, and what was recorded before
+// it still is. It also refuses a row that has not one value for each column.
+func (b *Builder) Add(raw [][]byte) bool {
+	if b.rows >= b.maxRows || len(raw) != len(b.fields) {
+		return false
+	}
+	length := 0
+	for _, value := range raw {
+		length++
+		if value != nil {
+			length += uvarintLen(len(value)+1) - 1 + len(value)
+		}
+	}
+	if setSize+b.fieldsSize+len(b.arena)+uvarintLen(length)+length > b.maxBytes {
+		return false
+	}
+	if b.arena == nil {
+		b.arena = make([]byte, 0, max(512, 8*length)) // most results are short
+	}
+	b.arena = binary.AppendUvarint(b.arena, uint64(length))
+	for _, value := range raw {
+		if value == nil {
+			b.arena = append(b.arena, 0)
+			continue
+		}
+		b.arena = binary.AppendUvarint(b.arena, uint64(len(value)+1))
+		b.arena = append(b.arena, value...)
+	}
+	b.rows++
+	return true
+}
+
+// Set is everything that was added. tag is what the server said at the end; the zero tag,
+// of a result that was not read to its end, counts as a SELECT of these rows.
+func (b *Builder) Set(tag pgconn.CommandTag) *Set {
+	return newSet(b.fields, b.fieldsSize, b.arena, b.rows, tag.String())
+}
+
+// uvarintLen is the length of n as a uvarint.
+func uvarintLen(n int) int { return (bits.Len64(uint64(n)|1) + 6) / 7 }
