@@ -1,0 +1,203 @@
+package catalog
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// A Relation is the OID of a table, view or materialized view; of tables that
+// share rows, the OID of the root.
+type Relation = uint32
+
+// An Analysis is what the server says about one text in one session.
+type Analysis struct {
+	// Cacheable says that two executions in one snapshot, in sessions of one
+	// [Session] key, with equal arguments, give the same rows. The order of rows
+	// that the statement leaves open may differ.
+	Cacheable bool
+	// Reason is why not.
+	Reason Reason
+	// Culprit is the name of the function, relation, … that is the reason, for
+	// whoever asks to be told; empty where the reason says it all.
+	Culprit string
+
+	// Reads are the relations whose contents the result depends on, sorted.
+	// Those that are written are not among them.
+	Reads []Relation
+	// Writes are the relations whose contents may change, sorted.
+	Writes []Relation
+	// Unlogged are those of Reads that are not in the log, as logical decoding
+	// does not see them.
+	Unlogged []Relation
+
+	// Everything says that the statement may change any relation, not Writes
+	// alone, and the session's settings too; Cause is why. After it the
+	// [Session] must be read again.
+	Everything bool
+	Cause      Reason
+	// Held says that Everything is known better at the end of a transaction,
+	// by [Catalog.Held].
+	Held bool
+
+	// Params are the parameters' types, as the server infers them.
+	Params []uint32
+	// Generation is [Catalog.Generation] when the analysis began. It holds in
+	// no other.
+	Generation uint64
+}
+
+// A Catalog remembers what was looked up of a database's catalog. It is safe for
+// concurrent use.
+type Catalog struct {
+	now atomic.Pointer[knowledge]
+}
+
+// New returns an empty Catalog.
+func New() *Catalog {
+	c := &Catalog{}
+	c.now.Store(newKnowledge(1))
+	return c
+}
+
+// Forget drops what was remembered, and begins a new generation. Analyses that
+// are under way end in the old one.
+func (c *Catalog) Forget() {
+	for {
+		old := c.now.Load()
+		if c.now.CompareAndSwap(old, newKnowledge(old.generation+1)) {
+			return
+		}
+	}
+}
+
+// Generation changes with every [Catalog.Forget].
+func (c *Catalog) Generation() uint64 { return c.now.Load().generation }
+
+// Knowledge is what was looked up in one generation. What is nil was looked up
+// and does not exist; facts never change.
+type knowledge struct {
+	generation uint64
+
+	mu        sync.Mutex // guards what follows; never held while blocking
+	functions map[string][]*function
+	types     map[string][]*typeFact
+	relations map[Relation]*relation
+	hazards   *hazards
+}
+
+func newKnowledge(generation uint64) *knowledge {
+	return &knowledge{
+		generation: generation,
+		functions:  map[string][]*function{},
+		types:      map[string][]*typeFact{},
+		relations:  map[Relation]*relation{},
+	}
+}
+
+// A function is a row of pg_proc.
+type function struct {
+	OID      uint32   `json:"oid"`
+	Schema   string   `json:"schema"`
+	Name     string   `json:"name"`
+	Built    bool     `json:"built"` // came with the server
+	Volatile string   `json:"volatile"`
+	Kind     string   `json:"kind"`
+	Language string   `json:"language"`
+	Row      bool     `json:"row"`     // takes one row, so that row.name calls it
+	Text     string   `json:"text"`    // CREATE FUNCTION …, in SQL and PL/pgSQL
+	Support  []funcID `json:"support"` // what an aggregate calls
+	Timetz   bool     `json:"timetz"`  // gives a time with time zone
+
+	scanned bool // Text was read
+	body    *body
+}
+
+// A funcID names a function.
+type funcID struct {
+	OID  uint32 `json:"oid"`
+	Name string `json:"name"`
+}
+
+// A typeFact is a row of pg_type.
+type typeFact struct {
+	Schema string `json:"schema"`
+	Name   string `json:"name"`
+	Built  bool   `json:"built"`
+	Kind   string `json:"kind"`
+}
+
+// A relation is a row of pg_class with what hangs on it.
+type relation struct {
+	OID         uint32    `json:"oid"`
+	Name        string    `json:"name"`
+	System      bool      `json:"system"`
+	Kind        string    `json:"kind"`
+	Persistence string    `json:"persistence"`
+	Secured     bool      `json:"secured"`
+	Rules       bool      `json:"rules"` // other than a view's own
+	Parents     []uint32  `json:"parents"`
+	Children    []uint32  `json:"children"`
+	Columns     []column  `json:"columns"`
+	View        string    `json:"view"`
+	Keys        []key     `json:"keys"`
+	Triggers    []trigger `json:"triggers"`
+	Expressions []string  `json:"expressions"` // defaults, checks, indexes, policies
+
+	view        *Candidate // of View
+	viewReason  Reason
+	expressions []*body // of Expressions
+}
+
+type column struct {
+	Name string `json:"name"`
+	Type uint32 `json:"type"`
+}
+
+// A key is a foreign key that references the relation.
+type key struct {
+	From   uint32 `json:"from"`
+	Delete bool   `json:"delete"` // an action that changes From
+	Update bool   `json:"update"`
+	// Rewrites says that deletion here updates there: SET NULL, SET DEFAULT.
+	Rewrites bool `json:"rewrites"`
+}
+
+type trigger struct {
+	Function funcID `json:"function"`
+	Deferred bool   `json:"deferred"`
+}
+
+// Hazards are those operators, casts, domains and operator classes of the users'
+// whose functions are not IMMUTABLE, or only say so.
+type hazards struct {
+	Operators []hazard `json:"operators"`
+	Casts     []hazard `json:"casts"`
+	Domains   []hazard `json:"domains"`
+	Classes   []hazard `json:"classes"`
+}
+
+type hazard struct {
+	Name     string   `json:"name"`     // of the operator
+	Types    []uint32 `json:"types"`    // that are spoilt, with their arrays
+	Names    []string `json:"names"`    // of those types
+	Built    bool     `json:"built"`    // all of them came with the server
+	Function funcID   `json:"function"` // that does it
+	Check    string   `json:"check"`    // of a domain
+
+	check *body
+}
+
+// sorted returns a set as a sorted slice.
+func sorted(set map[Relation]bool) []Relation {
+	if len(set) == 0 {
+		return nil
+	}
+	oids := make([]Relation, 0, len(set))
+	for oid := range set {
+		oids = append(oids, oid)
+	}
+	slices.Sort(oids)
+
+	return oids
+}
