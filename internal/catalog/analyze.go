@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,7 +56,7 @@ func (c *Catalog) Analyze(ctx context.Context, conn *pgconn.PgConn, sql string) 
 		if a.Reason == "" {
 			a.Reason = Escapes
 		}
-		a.Everything, a.Cause = true, Opaque
+		a.Everything, a.Cause, a.DDL = true, Opaque, true
 		return a, nil
 	}
 	p, err := parse(ctx, conn, sql, &candidate)
@@ -64,7 +65,7 @@ func (c *Catalog) Analyze(ctx context.Context, conn *pgconn.PgConn, sql string) 
 	}
 	a.Params = p.params
 	if p.refused || p.missing || len(p.path) == 0 {
-		a.Reason, a.Everything, a.Cause = Refused, true, Refused
+		a.Reason, a.Everything, a.Cause, a.DDL = Refused, true, Refused, true
 		return a, nil
 	}
 	for range rounds {
@@ -79,7 +80,7 @@ func (c *Catalog) Analyze(ctx context.Context, conn *pgconn.PgConn, sql string) 
 			return Analysis{}, err
 		}
 	}
-	a.Reason, a.Everything, a.Cause = Changing, true, Changing
+	a.Reason, a.Everything, a.Cause, a.DDL = Changing, true, Changing, true
 
 	return a, nil
 }
@@ -224,7 +225,8 @@ func (j *judge) split(p *parsed) *split {
 			s.odd = true // dropped since
 		}
 	}
-	for oid, mode := range p.locks {
+	for _, oid := range slices.Sorted(maps.Keys(p.locks)) {
+		mode := p.locks[oid]
 		switch mode {
 		case accessShare:
 		case rowShare:
@@ -318,123 +320,3 @@ func hasUserTypes(r *relation) bool {
 // isUserOID reports whether an object did not come with the server: it lies above
 // FirstNormalObjectId.
 func isUserOID(oid uint32) bool { return oid >= 16384 }
-
-// effects finds what the statement may change.
-func (j *judge) effects(a *Analysis, c *Candidate, p *parsed, s *split) {
-	everything := func(cause Reason, v verdict, held bool) {
-		a.Everything, a.Cause, a.Held = true, cause, held && !v.foreign
-		if a.Culprit == "" {
-			a.Culprit = v.culprit
-		}
-	}
-	if s.odd {
-		everything(LockMode, verdict{}, false)
-		return
-	}
-	w := &writeSet{writes: map[Relation]bool{}, members: map[Relation]*relation{}, changes: map[Relation]change{}}
-	for _, oid := range s.targets {
-		ch := change{updates: c.updates, deletes: c.deletes, cascade: c.cascade}
-		j.close(w, oid, ch)
-	}
-	a.Writes = sorted(w.writes)
-	for _, oid := range sorted(membersOf(w.members)) {
-		m := w.members[oid]
-		switch {
-		case m.Kind == "f":
-			everything(ForeignRelation, verdict{culprit: m.Name, foreign: true}, false)
-			return
-		case m.Rules:
-			everything(Rule, verdict{culprit: m.Name}, true)
-			return
-		}
-		if cause, v, deferred := j.attached(m); !v.ok() {
-			everything(cause, v, !deferred)
-			return
-		}
-	}
-	if v := j.computed(c, p, s); !v.ok() {
-		everything(v.reason, v, true)
-	}
-}
-
-func membersOf(members map[Relation]*relation) map[Relation]bool {
-	set := make(map[Relation]bool, len(members))
-	for oid := range members {
-		set[oid] = true
-	}
-	return set
-}
-
-// attached judges what hangs on a relation that is written.
-func (j *judge) attached(r *relation) (Reason, verdict, bool) {
-	var worst verdict
-	deferred := false
-	for _, t := range r.Triggers {
-		v := j.ids([]funcID{t.Function}, harmless)
-		if v.ok() {
-			continue
-		}
-		if worst.ok() {
-			worst = v
-		}
-		worst.foreign = worst.foreign || v.foreign
-		deferred = deferred || t.Deferred
-	}
-	if !worst.ok() {
-		return Trigger, worst, deferred
-	}
-	return Default, j.expressions(r), false
-}
-
-// expressions judges defaults, constraints, indexes and policies.
-func (j *judge) expressions(r *relation) verdict {
-	if r.expressions == nil {
-		for _, text := range r.Expressions {
-			r.expressions = append(r.expressions, readBody(text))
-		}
-	}
-	for _, b := range r.expressions {
-		if v := j.body(b, []string{"pg_catalog"}, harmless); !v.ok() {
-			return v
-		}
-	}
-	return verdict{}
-}
-
-// computed judges what the statement itself calls, by any way.
-func (j *judge) computed(c *Candidate, p *parsed, s *split) verdict {
-	calls := slices.DeleteFunc(slices.Clone(c.calls), func(n name) bool {
-		return n.name == "set_config" && c.Session // the session is read again
-	})
-	if v := j.calls(calls, p.path, harmless); !v.ok() {
-		return v
-	}
-	if v := j.attributes(c.dotted, p.path, harmless); !v.ok() {
-		return v
-	}
-	if v := j.operators(c.ops, harmless); !v.ok() {
-		return v
-	}
-	near := touched{words: c.words, types: p.types}
-	for _, r := range s.families {
-		near.types = near.types || hasUserTypes(r)
-		if r.Secured {
-			if v := j.expressions(r); !v.ok() {
-				return v
-			}
-		}
-	}
-	for _, r := range s.named {
-		if r.Kind != "v" || r.System {
-			continue
-		}
-		v, view := j.view(r, harmless)
-		if !v.ok() {
-			return v
-		}
-		near.words = append(near.words, view.words...)
-	}
-	near.types = near.types || j.user
-
-	return j.spoilt(near, harmless)
-}

@@ -36,6 +36,9 @@ type Analysis struct {
 	// [Session] must be read again.
 	Everything bool
 	Cause      Reason
+	// DDL says that it may change the catalog too, so that [Catalog.Forget] is due
+	// around it.
+	DDL bool
 	// Held says that Everything is known better at the end of a transaction,
 	// by [Catalog.Held].
 	Held bool
@@ -142,11 +145,13 @@ type relation struct {
 	View        string    `json:"view"`
 	Keys        []key     `json:"keys"`
 	Triggers    []trigger `json:"triggers"`
-	Expressions []string  `json:"expressions"` // defaults, checks, indexes, policies
+	Expressions []string  `json:"expressions"` // defaults, checks, indexes
+	Policies    []string  `json:"policies"`
 
 	view        *Candidate // of View
 	viewReason  Reason
 	expressions []*body // of Expressions
+	policies    []*body // of Policies
 }
 
 type column struct {
@@ -175,6 +180,8 @@ type hazards struct {
 	Casts     []hazard `json:"casts"`
 	Domains   []hazard `json:"domains"`
 	Classes   []hazard `json:"classes"`
+	// Views are functions that views and policies call.
+	Views []funcID `json:"views"`
 }
 
 type hazard struct {

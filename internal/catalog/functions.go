@@ -59,6 +59,7 @@ func isHarmlessVolatile(function string) bool {
 		"pg_total_relation_size", "pg_partition_tree", "pg_partition_ancestors",
 		"pg_xact_status", "txid_status", "pg_logical_emit_message", "pg_prepared_xact", "current_query",
 		"pg_stat_clear_snapshot", "pg_stat_force_next_flush", "pg_stat_statements", "timezone",
+		"system", "bernoulli", "system_rows", "system_time", // of TABLESAMPLE
 		"suppress_redundant_updates_trigger", "tsvector_update_trigger", "tsvector_update_trigger_column":
 		return true
 	default:

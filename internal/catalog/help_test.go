@@ -50,7 +50,6 @@ func execute(t testing.TB, conn *pgconn.PgConn, sql string) {
 	}
 }
 
-
 func analyze(t testing.TB, c *Catalog, conn *pgconn.PgConn, sql string) Analysis {
 	t.Helper()
 	a, err := c.Analyze(t.Context(), conn, sql)
@@ -99,6 +98,9 @@ func (names relationNames) describe(a Analysis) string {
 	if !a.Cacheable {
 		b = string(a.Reason)
 	}
+	if a.Culprit != "" {
+		b += " (" + a.Culprit + ")"
+	}
 	if len(a.Reads) > 0 {
 		b += " reads " + names.list(a.Reads)
 	}
@@ -109,6 +111,9 @@ func (names relationNames) describe(a Analysis) string {
 		b += fmt.Sprintf(" everything by %s", a.Cause)
 		if a.Held {
 			b += " held"
+		}
+		if a.DDL {
+			b += " ddl"
 		}
 	}
 	return b

@@ -17,8 +17,7 @@ type measure uint8
 const (
 	// settled: its value depends on its arguments and the session's key alone.
 	settled measure = iota
-	// harmless: it changes no relation, no setting and no catalog, and reads no
-	// relation, below which might stand a function that does.
+	// harmless: it changes no relation, no setting and no catalog.
 	harmless
 	// contained: whatever it changes, it does by statements that are written down,
 	// so neither the catalog nor the session.
@@ -225,12 +224,17 @@ func (j *judge) text(f *function, m measure) verdict {
 // as it may run under any search_path, unless a path is given.
 func (j *judge) body(b *body, path []string, m measure) verdict {
 	switch {
-	case b.acts, m != contained && (b.reads || b.writes):
+	case b.acts, m != contained && b.writes, m == settled && b.reads:
 		return verdict{reason: FunctionBody}
 	case m == settled && b.reason != "":
 		return verdict{reason: b.reason}
 	case m == settled && b.casts:
 		return verdict{reason: ClockCast}
+	}
+	if b.reads && m == harmless {
+		if v := j.anyView(); !v.ok() {
+			return v
+		}
 	}
 	if v := j.calls(b.calls, path, m); !v.ok() {
 		return v
@@ -243,6 +247,19 @@ func (j *judge) body(b *body, path []string, m measure) verdict {
 	}
 	if m == settled {
 		return j.casts(b.types, path)
+	}
+	return verdict{}
+}
+
+// anyView judges a read of a relation that is not known. It could be any view, or
+// be secured by any policy, so all the functions that those call have to pass.
+func (j *judge) anyView() verdict {
+	if j.k.hazards == nil {
+		j.want.hazards = true
+		return verdict{}
+	}
+	if v := j.ids(j.k.hazards.Views, harmless); !v.ok() {
+		return verdict{reason: View, culprit: v.culprit, foreign: v.foreign}
 	}
 	return verdict{}
 }

@@ -97,14 +97,15 @@ SELECT coalesce(json_agg(row_to_json(f)), '[]') FROM (
       UNION ALL
       SELECT pg_get_expr(i.indpred, i.indrelid) FROM pg_index i WHERE i.indrelid = c.oid AND i.indpred IS NOT NULL
       UNION ALL
-      SELECT pg_get_expr(e.polqual, e.polrelid) FROM pg_policy e WHERE e.polrelid = c.oid AND e.polqual IS NOT NULL
-      UNION ALL
-      SELECT pg_get_expr(e.polwithcheck, e.polrelid) FROM pg_policy e WHERE e.polrelid = c.oid AND e.polwithcheck IS NOT NULL
-      UNION ALL
       SELECT pg_get_partkeydef(c.oid) WHERE c.relkind = 'p'
       UNION ALL
       SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgqual IS NOT NULL
-    ) x) AS expressions
+    ) x) AS expressions,
+    (SELECT json_agg(x.text) FROM (
+      SELECT pg_get_expr(e.polqual, e.polrelid) AS text FROM pg_policy e WHERE e.polrelid = c.oid AND e.polqual IS NOT NULL
+      UNION ALL
+      SELECT pg_get_expr(e.polwithcheck, e.polrelid) FROM pg_policy e WHERE e.polrelid = c.oid AND e.polwithcheck IS NOT NULL
+    ) x) AS policies
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.oid = ANY ($1::oid[])
 ) f`
@@ -139,7 +140,12 @@ SELECT json_build_object(
     FROM pg_operator o JOIN suspect s ON s.oid = o.oprcode),
   'casts', (SELECT json_agg(row_to_json(d)) FROM described d WHERE kind = 'cast'),
   'domains', (SELECT json_agg(row_to_json(d)) FROM described d WHERE kind = 'domain'),
-  'classes', (SELECT json_agg(row_to_json(d)) FROM described d WHERE kind = 'class'))`
+  'classes', (SELECT json_agg(row_to_json(d)) FROM described d WHERE kind = 'class'),
+  'views', (SELECT json_agg(json_build_object('oid', s.oid::int8, 'name', s.proname)) FROM suspect s
+    WHERE s.oid IN (SELECT d.refobjid FROM pg_depend d WHERE d.refclassid = 'pg_proc'::regclass
+      AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass)
+    UNION ALL SELECT o.oprcode FROM pg_depend d JOIN pg_operator o ON o.oid = d.refobjid
+      WHERE d.refclassid = 'pg_operator'::regclass AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass))))`
 )
 
 // lookup asks the server for everything that is wanted, in one round trip.
