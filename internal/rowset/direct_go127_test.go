@@ -20,7 +20,8 @@ import (
 // between two runs of stdlib too. NULLs that fit have a test below.
 const pgxGuesses = true
 
-// directDestinations are filled by pgx, and not by database/sql.
+// directDestinations are filled by pgx, and not by database/sql. A Multirange is not one
+// of them, because pgx panics when it scans a registered composite into that.
 var directDestinations = []func() any{
 	func() any { return new([]int64) },
 	func() any { return new([]string) },
@@ -33,7 +34,6 @@ var directDestinations = []func() any{
 	func() any { return new(pgtype.FlatArray[byte]) },
 	func() any { return new(pgtype.Array[int64]) },
 	func() any { return new(pgtype.Range[pgtype.Int4]) },
-	func() any { return new(pgtype.Multirange[pgtype.Range[pgtype.Int4]]) },
 	func() any { return new(pgtype.PreallocBytes) },
 	func() any { return new(pgtype.DriverBytes) },
 	func() any { return new(pgtype.UndecodedBytes) },
@@ -61,6 +61,7 @@ func TestNullsThatFitAreReplayedIntoEveryDestination(t *testing.T) {
 			{"null::text[]", func() any { return &pgtype.FlatArray[string]{"x"} }},
 			{"null::int4[]", func() any { return &pgtype.Array[int64]{Valid: true} }},
 			{"null::int4range", func() any { return &pgtype.Range[pgtype.Int4]{Valid: true} }},
+			{"'{[1,2)}'::int4multirange", func() any { return new(pgtype.Multirange[pgtype.Range[pgtype.Int4]]) }},
 			{"null::int4multirange", func() any { return new(pgtype.Multirange[pgtype.Range[pgtype.Int4]]) }},
 			{"null::bytea", func() any { return &pgtype.PreallocBytes{1} }},
 			{"null::bytea", func() any { return &pgtype.DriverBytes{1} }},
