@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/lifeguard-go/lifeguard/internal/rowset"
@@ -105,4 +106,15 @@ func TestADestinationThatKeepsOrChangesItsBytesHarmsNoOtherReplay(t *testing.T) 
 	if after := drain(set.Rows(&maps)); after != before {
 		t.Errorf("%s, and before %s", after, before)
 	}
+}
+
+// recordOne records one whole result.
+func recordOne(t testing.TB, cfg *pgx.ConnConfig, query string) *rowset.Set {
+	t.Helper()
+	args := []any{pgx.QueryResultFormatsByOID(rowset.Formats())}
+	set, _, err := record(t.Context(), connect(t, cfg), query, args, 1<<30) //nolint:sqlclosecheck // read to its end
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
 }

@@ -161,14 +161,3 @@ func connect(t testing.TB, cfg *pgx.ConnConfig) *pgx.Conn {
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
 }
-
-// recordOne records one whole result.
-func recordOne(t testing.TB, cfg *pgx.ConnConfig, query string) *rowset.Set {
-	t.Helper()
-	args := []any{pgx.QueryResultFormatsByOID(rowset.Formats())}
-	set, _, err := record(t.Context(), connect(t, cfg), query, args, 1<<30) //nolint:sqlclosecheck // read to its end
-	if err != nil {
-		t.Fatal(err)
-	}
-	return set
-}
