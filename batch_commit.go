@@ -314,6 +314,9 @@ func leasedPgx(ctx context.Context, driverConn any, st *sqltext.Statement, do ve
 		if err := c.lease(ctx, st, false); err != nil {
 			return nil, c.turnedAway(ctx, st, do, err)
 		}
+		if do == verbExecute {
+			c.guardRaw(false)
+		}
 		_, e := c.sending(ctx, st, verbPing) // without a span
 		return &pgxLease{conn: c.ph.pgxConn(), own: c, event: e}, nil
 	}

@@ -73,6 +73,9 @@ type copyInto struct {
 
 var _ pgx.QueryRewriter = (*copyInto)(nil)
 
+// doesWhatItsTextSays implements knownRewriter.
+func (*copyInto) doesWhatItsTextSays() {}
+
 // RewriteQuery implements pgx.QueryRewriter. What is left to send is nothing.
 func (c *copyInto) RewriteQuery(ctx context.Context, conn *pgx.Conn, _ string, _ []any) (string, []any, error) {
 	c.copied, c.err = c.copy(ctx, conn)

@@ -70,6 +70,20 @@ const (
 	HistogramsBoth HistogramMode = "both"
 )
 
+// CacheMode says what the query cache promises.
+type CacheMode string
+
+const (
+	// CacheOff caches nothing.
+	CacheOff CacheMode = "off"
+	// CacheLocal serves what PostgreSQL would return, as long as only this Connector
+	// writes to the database. What somebody else writes it does not notice.
+	CacheLocal CacheMode = "local"
+	// CacheTTL serves results that may be stale: up to Config.CacheTTL old, whoever has
+	// written meanwhile, the reader included.
+	CacheTTL CacheMode = "ttl"
+)
+
 // Config holds every setting of a [Connector]. The zero value of a field is its
 // default; -1 switches off what can be switched off. A Config is copied when it is
 // used and never changed. The DSN keys, environment variables and defaults stand
@@ -128,6 +142,12 @@ type Config struct {
 	Mode      Mode          // lifeguard_mode
 	Cancel    CancelMode    // lifeguard_cancel
 	LeakAfter time.Duration // lifeguard_leak_after
+
+	Cache         CacheMode     // lifeguard_cache
+	CacheSize     ByteSize      // lifeguard_cache_size
+	CacheTTL      time.Duration // lifeguard_cache_ttl
+	CacheMaxRows  int           // lifeguard_cache_max_rows
+	CacheMaxBytes ByteSize      // lifeguard_cache_max_bytes
 
 	Slow       time.Duration // lifeguard_slow
 	Trace      TraceMode     // lifeguard_trace
@@ -248,6 +268,32 @@ var settings = []setting{
 		key: "lifeguard_leak_after", initial: "0", allowed: "a duration such as 30s, or 0 for off", canBeOff: true,
 		doc:   "log the stack that holds a physical connection longer than this, once per lease",
 		field: func(c *Config) any { return &c.LeakAfter },
+	},
+	{
+		key: "lifeguard_cache", initial: string(CacheOff), allowed: "off, local or ttl (cdc, everybody's writes, is not there yet)",
+		options: []string{string(CacheOff), string(CacheLocal), string(CacheTTL)},
+		doc:     "results of queries from memory. `local`: exactly what PostgreSQL would return, if only this pool writes to the database; `ttl`: possibly stale, up to `lifeguard_cache_ttl` old",
+		field:   func(c *Config) any { return (*string)(&c.Cache) },
+	},
+	{
+		key: "lifeguard_cache_size", initial: "64MiB", allowed: "bytes such as 64MiB, from 64KiB", low: 64 << 10,
+		doc:   "memory for cached results",
+		field: func(c *Config) any { return &c.CacheSize },
+	},
+	{
+		key: "lifeguard_cache_ttl", initial: "0", allowed: "a duration such as 5s, or 0 for no cap",
+		doc:   "age above which no cached result is served",
+		field: func(c *Config) any { return &c.CacheTTL },
+	},
+	{
+		key: "lifeguard_cache_max_rows", initial: "10000", allowed: "an integer from 1 to 10000000", low: 1, high: 10_000_000,
+		doc:   "rows of a result that is cached, at most",
+		field: func(c *Config) any { return &c.CacheMaxRows },
+	},
+	{
+		key: "lifeguard_cache_max_bytes", initial: "1MiB", allowed: "bytes such as 1MiB, from 1KiB to 1GiB", low: 1 << 10, high: 1 << 30,
+		doc:   "size of a result that is cached, at most",
+		field: func(c *Config) any { return &c.CacheMaxBytes },
 	},
 	{
 		key: "lifeguard_slow", initial: "1s", allowed: "a duration such as 200ms, or 0 for off", canBeOff: true,

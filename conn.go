@@ -57,6 +57,7 @@ type Conn struct {
 	admitted time.Duration // when, on the limiter's clock; 0 if the lease is not new
 
 	ownsConnector bool
+	shard         uint8 // of the top queries, for what needs no slot
 }
 
 var (
@@ -81,24 +82,38 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return c.exec(ctx, query, args, false)
 }
 
-// query is the one path of everything that returns rows: admit, lease, send, observe.
+// query is the one path of everything that returns rows: from memory, or admit, lease,
+// guard what it writes, send, observe.
 func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
 	st := c.core.known.Analyze(query)
+	rows, fill, err := c.fromMemory(ctx, st, query, args)
+	if rows != nil || err != nil {
+		return rows, err
+	}
 	if err := c.lease(ctx, st, false); err != nil {
+		fill.abandon()
+		return nil, c.turnedAway(ctx, st, verbExecute, err)
+	}
+	w, err := c.guard(ctx, st, query, args, fill)
+	if err != nil {
 		return nil, c.turnedAway(ctx, st, verbExecute, err)
 	}
 	ctx, e := c.sending(ctx, st, verbExecute)
-	rows, err := c.sendQuery(ctx, query, args, prepared)
+	if fill.flying() {
+		return c.fetch(ctx, e, fill, query, args, prepared)
+	}
+	rows, err = c.sendQuery(ctx, query, args, prepared)
 	if c.stalePlan(st, err) {
 		c.forgetPlan(query)
 		rows, err = c.sendQuery(ctx, query, args, prepared)
 	}
 	if err != nil {
+		w.end(err)
 		return nil, c.executed(ctx, &e, err)
 	}
 	e.first, e.result = c.slot.setState(SlotRowsOpen)-e.sent, true
 	c.adapt(&e)
-	return &Rows{pgxRows: rows.(*stdlib.Rows), conn: c, ctx: ctx, event: e}, nil //nolint:errcheck // stdlib has no other
+	return &Rows{pgxRows: rows.(*stdlib.Rows), conn: c, ctx: ctx, event: e, writes: w}, nil //nolint:errcheck // stdlib has no other
 }
 
 // exec is the one path of everything that returns no rows.
@@ -107,12 +122,17 @@ func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue,
 	if err := c.lease(ctx, st, false); err != nil {
 		return nil, c.turnedAway(ctx, st, verbExecute, err)
 	}
+	w, err := c.guard(ctx, st, query, args, nil)
+	if err != nil {
+		return nil, c.turnedAway(ctx, st, verbExecute, err)
+	}
 	ctx, e := c.sending(ctx, st, verbExecute)
 	result, err := c.sendExec(ctx, query, args, prepared)
 	if c.stalePlan(st, err) {
 		c.forgetPlan(query)
 		result, err = c.sendExec(ctx, query, args, prepared)
 	}
+	w.end(err)
 	if err == nil {
 		e.rows, _ = result.RowsAffected() // pgx always knows
 	}
@@ -145,6 +165,9 @@ func (c *Conn) sendExec(ctx context.Context, query string, args []driver.NamedVa
 // BeginTx implements driver.ConnBeginTx.
 func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
 	if err := c.lease(ctx, begin, true); err != nil {
+		return nil, c.turnedAway(ctx, begin, verbExecute, err)
+	}
+	if err := c.catchUp(ctx); err != nil {
 		return nil, c.turnedAway(ctx, begin, verbExecute, err)
 	}
 	_, e := c.sending(ctx, begin, verbExecute) // COMMIT is no child of BEGIN
@@ -202,6 +225,7 @@ func (c *Conn) pgxConn(ctx context.Context) (*pgx.Conn, error) {
 	if err := c.lease(ctx, raw, false); err != nil {
 		return nil, c.turnedAway(ctx, raw, verbPing, err)
 	}
+	c.guardRaw(true)
 	c.slot.begin(SlotIdleInConn, raw.Summary, raw.Fingerprint)
 	return c.ph.pgxConn(), nil
 }
@@ -428,6 +452,7 @@ func (c *Conn) endLease() {
 		c.leak.Stop()
 		c.leak = nil
 	}
+	c.endRaw()
 	ph, s := c.ph, c.slot
 	c.ph, c.slot, c.last = nil, nil, ph
 	c.core.giveBack(ph, s, c.session != nil)

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -91,7 +92,9 @@ type core struct {
 	metrics  *metrics
 	top      topQueries
 	journal  *journal
-	tracing  *tracing // nil if it is off
+	tracing  *tracing    // nil if it is off
+	cache    *queryCache // nil if it is off
+	conns    atomic.Uint32
 }
 
 // Open opens a database like sql.Open("lifeguard", dsn), but reports a bad DSN at
@@ -158,6 +161,9 @@ func (c *Config) checkInner() error {
 	if c.Cancel == CancelKeep {
 		return errors.New("lifeguard: lifeguard_cancel=keep needs a DSN or NewConnector, where Lifeguard opens the physical connections itself")
 	}
+	if c.Cache != "" && c.Cache != CacheOff {
+		return errors.New("lifeguard: lifeguard_cache needs a DSN or NewConnector: hooks of an inner connector may change a session between two leases")
+	}
 	return nil
 }
 
@@ -179,6 +185,12 @@ func newCore(inner driver.Connector, cfg Config) (*core, error) {
 	co.journal = newJournal(&co.cfg, co.limiter.now)
 	co.pool = newPool(&co.cfg, co.journal.watching(inner.Connect), isPoolConnector(inner), co.limiter.now)
 	co.journal.watchPool(co.pool)
+	if co.cache, err = newQueryCache(co); err != nil {
+		return nil, err
+	}
+	if co.cache != nil {
+		co.pool.onLost = co.cache.connectionLost
+	}
 	co.adapt()
 	if co.metrics, err = registerMetrics(&co.cfg, co.stats); err != nil {
 		cfg.Logger.Warn("lifeguard: the pool's metrics could not be registered", "pool", cfg.Name, "error", err)
@@ -193,6 +205,7 @@ func newCore(inner driver.Connector, cfg Config) (*core, error) {
 func (co *core) close() {
 	co.auto.close()
 	co.limiter.close()
+	co.cache.close()
 	co.pool.close()
 	co.cfg.Registerer.Unregister(co.metrics)
 }
@@ -298,7 +311,7 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &Conn{core: co, connector: c}
+	conn := &Conn{core: co, connector: c, shard: uint8(co.conns.Add(1) % topShards)} //nolint:gosec // small
 	if co.cfg.Mode == ModeSession {
 		if conn.session, err = co.pool.openSession(ctx); err != nil {
 			return nil, err

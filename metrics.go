@@ -86,6 +86,7 @@ type metrics struct {
 	left                                   *prometheus.Desc
 	conns, connsMax, opened, closed        *prometheus.Desc
 	ceilings                               ceilingMetrics
+	cache                                  *cacheMetrics // nil if the cache is off
 }
 
 var _ prometheus.Collector = (*metrics)(nil)
@@ -105,9 +106,9 @@ const (
 )
 
 // newMetrics makes the collector of a pool of that name.
-func newMetrics(pool string, histograms HistogramMode, stats func() Stats) *metrics {
+func newMetrics(pool string, cfg *Config, stats func() Stats) *metrics {
 	factor := 0.0
-	if histograms == HistogramsBoth {
+	if cfg.Histograms == HistogramsBoth {
 		factor = nativeFactor
 	}
 	labels := prometheus.Labels{"pool": pool}
@@ -156,6 +157,9 @@ func newMetrics(pool string, histograms HistogramMode, stats func() Stats) *metr
 		for o := range outcomes {
 			m.queryBy[op][o] = m.queries.WithLabelValues(label, "db", o.String())
 		}
+	}
+	if cfg.Cache == CacheLocal || cfg.Cache == CacheTTL {
+		m.cache = newCacheMetrics(m.queries, desc)
 	}
 	m.errorBy = make(map[string]prometheus.Counter, len(sqlstateClasses)+1)
 	for _, class := range append(sqlstateClasses, classOther) {
@@ -237,6 +241,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 		ch <- d
 	}
 	m.ceilings.describe(ch)
+	m.cache.describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -279,6 +284,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		counter(m.closed, float64(n), reason)
 	}
 	m.ceilings.collect(&st, gauge, counter)
+	m.cache.collect(st.Cache, gauge, counter)
 }
 
 // namesakes bounds the search for a free suffix.
@@ -291,7 +297,7 @@ func registerMetrics(cfg *Config, stats func() Stats) (*metrics, error) {
 	pool := cfg.Name
 	name := pool
 	for i := 2; i < namesakes; i++ {
-		m := newMetrics(name, cfg.Histograms, stats)
+		m := newMetrics(name, cfg, stats)
 		err := cfg.Registerer.Register(m)
 		if err == nil {
 			return m, nil
@@ -302,5 +308,5 @@ func registerMetrics(cfg *Config, stats func() Stats) (*metrics, error) {
 		}
 		name = fmt.Sprintf("%s-%d", pool, i)
 	}
-	return newMetrics(pool, cfg.Histograms, stats), fmt.Errorf("%d pools are named %q", namesakes, pool)
+	return newMetrics(pool, cfg, stats), fmt.Errorf("%d pools are named %q", namesakes, pool)
 }

@@ -14,7 +14,7 @@ func TestEachBucketIsGivenAnExemplarNowAndThen(t *testing.T) {
 	if len(durationBuckets)+1 != exemplarBuckets {
 		t.Fatalf("exemplarBuckets must be %d", len(durationBuckets)+1)
 	}
-	m := newMetrics("shop", HistogramsClassic, func() Stats { return Stats{} })
+	m := newMetrics("shop", &Config{Histograms: HistogramsClassic, Cache: CacheOff}, func() Stats { return Stats{} })
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(m.durations); err != nil {
 		t.Fatal(err)

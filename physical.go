@@ -25,6 +25,8 @@ type physical struct {
 
 	expires time.Duration // on the pool's clock
 
+	cached cachedConn // what the query cache knows of it
+
 	cancelled bool // a context ended during a statement: why the connection is dead
 
 	// prepared holds the statements of closed and open Stmts alike; swept remembers

@@ -38,6 +38,8 @@ type pool struct {
 	keepsNo bool                 // the inner connector pools by itself: give everything back to it
 	now     func() time.Duration // the limiter's clock: monotonic, from its own epoch
 
+	onLost func() // a connection died by itself; nil without a query cache
+
 	ctx  context.Context // ends with the pool; bounds opening connections
 	stop context.CancelFunc
 
@@ -374,6 +376,10 @@ func (p *pool) put(ph *physical) {
 // until the server side is gone.
 func (p *pool) end(ph *physical, reason endReason, done func()) {
 	p.ended[reason].Add(1)
+	ph.cached.ended.Store(true)
+	if reason == endLost && p.onLost != nil {
+		p.onLost()
+	}
 	p.mu.Lock()
 	p.closing++
 	p.mu.Unlock()

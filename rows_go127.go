@@ -9,3 +9,6 @@ var _ driver.RowsColumnScanner = (*Rows)(nil)
 
 // NextRow implements driver.RowsColumnScanner.
 func (r *Rows) NextRow() error { return r.read(r.pgxRows.NextRow()) }
+
+// NextRow implements driver.RowsColumnScanner.
+func (r *liveRows) NextRow() error { return r.count(r.rowsReader.NextRow()) }

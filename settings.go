@@ -136,6 +136,12 @@ func (s *setting) set(cfg *Config, source, text string) error {
 			return s.invalid(source, text)
 		}
 		*field = text
+	case *ByteSize:
+		n, err := parseByteSize(text)
+		if err != nil || !s.inRange(int64(n)) {
+			return s.invalid(source, text)
+		}
+		*field = n
 	default:
 		panic(fmt.Sprintf("lifeguard: setting %s has a field of type %T", s.key, field))
 	}
@@ -162,6 +168,8 @@ func (s *setting) fillDefault(cfg *Config) {
 		zero = *field == 0
 	case *string:
 		zero = *field == ""
+	case *ByteSize:
+		zero = *field == 0
 	}
 	if !zero || s.initial == "" {
 		return
@@ -190,6 +198,9 @@ func (c *Config) validate() error {
 		case *string:
 			valid = *field == "" || s.options == nil || slices.Contains(s.options, *field)
 			shown = *field
+		case *ByteSize:
+			valid = *field == 0 || s.inRange(int64(*field))
+			shown = field.String()
 		}
 		if !valid {
 			return s.invalid(s.key, shown)
@@ -203,6 +214,9 @@ func (c *Config) validate() error {
 	}
 	if c.FleetBudget > 0 && c.Mode == ModeSession {
 		return fmt.Errorf("lifeguard: lifeguard_fleet_budget needs lifeguard_mode=checkout: in session mode connections cannot be taken back")
+	}
+	if c.Cache == CacheTTL && c.CacheTTL <= 0 {
+		return fmt.Errorf("lifeguard: lifeguard_cache=ttl needs lifeguard_cache_ttl: how old a served result may be, such as 5s")
 	}
 	if c.MaxConns > 0 && c.Limit > c.MaxConns {
 		return fmt.Errorf("lifeguard: lifeguard_limit must not exceed pool_max_conns (%d), not %d", c.MaxConns, c.Limit)

@@ -117,8 +117,11 @@ func (t *Tx) Commit() error {
 		return driver.ErrBadConn
 	}
 	_ = t.conn.ph.cancel.settle(t.ctx) // or it could hit the COMMIT
+	w := t.conn.guardCommit(t.ctx)
 	_, e := t.conn.sending(t.ctx, commit, verbExecute)
-	return t.conn.executed(t.ctx, &e, t.tx.Commit())
+	err := t.tx.Commit()
+	w.end(err)
+	return t.conn.executed(t.ctx, &e, err)
 }
 
 // rollbackLimit bounds the ROLLBACK of a transaction whose context has ended.
@@ -157,6 +160,7 @@ type Rows struct {
 	conn   *Conn
 	ctx    context.Context // of the query, to tell a cancellation from other errors
 	event  event           // with the first error
+	writes *writing        // fenced off until the rows are closed
 	closed bool
 }
 
@@ -178,6 +182,7 @@ func (r *Rows) Close() error {
 	err := r.failed(r.pgxRows.Close())
 	if !r.closed {
 		r.closed = true
+		r.writes.end(r.event.err)
 		r.conn.rowsClosed(r.ctx, &r.event)
 	}
 	return err

@@ -27,6 +27,7 @@ type QueryStats struct {
 	Calls       uint64
 	Errors      uint64 // of Calls
 	Rows        uint64 // returned or affected
+	Hits        uint64 // answered by the cache; not among Calls
 
 	Total time.Duration // sum over all calls
 	Mean  time.Duration
@@ -103,6 +104,7 @@ func (e *topEntry) weight() time.Duration { return e.inherited + e.total }
 // queryCounts is the sum over some statements.
 type queryCounts struct {
 	calls, errors, rows uint64
+	hits                uint64
 	total, wait, max    time.Duration
 	times               timeCounts
 }
@@ -117,6 +119,23 @@ func (t *topQueries) add(slot int, e *event) {
 	}
 	entry.add(e)
 	s.mu.Unlock()
+}
+
+// hit counts a query that the cache has answered. One that costs the server nothing takes
+// no other's place, so an unknown one is not counted.
+func (t *topQueries) hit(shard uint8, st *sqltext.Statement) {
+	for i := range t.shards {
+		s := &t.shards[(int(shard)+i)&(topShards-1)]
+		s.mu.Lock()
+		entry := s.known[st.Fingerprint]
+		if entry != nil {
+			entry.hits++
+		}
+		s.mu.Unlock()
+		if entry != nil {
+			return
+		}
+	}
 }
 
 // admitLocked makes room for a new fingerprint.
@@ -200,6 +219,7 @@ func (t *queryCounts) merge(from *queryCounts) {
 	t.calls += from.calls
 	t.errors += from.errors
 	t.rows += from.rows
+	t.hits += from.hits
 	t.total += from.total
 	t.wait += from.wait
 	t.max = max(t.max, from.max)
@@ -259,6 +279,7 @@ func (t *queryCounts) stats() QueryStats {
 		Calls:  t.calls,
 		Errors: t.errors,
 		Rows:   t.rows,
+		Hits:   t.hits,
 		Total:  t.total,
 		Mean:   t.total / time.Duration(t.calls),
 		P50:    min(t.times.quantile(0.50), t.max),

@@ -1,0 +1,191 @@
+package lifeguard
+
+import (
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lifeguard-go/lifeguard/cache"
+	"github.com/lifeguard-go/lifeguard/internal/catalog"
+	"github.com/lifeguard-go/lifeguard/internal/rowset"
+)
+
+// queryCache is what a core has for lifeguard_cache: one for all its connections, nil if
+// the cache is off. How reads use it stands in cache_read.go and cache_fill.go, how
+// writes do in cache_write.go, and how texts and sessions are learnt in cache_learn.go.
+//
+// Invariants, beside those of [cache.Ledger]:
+//
+//  1. Whatever is not understood bypasses the cache if it reads, and fences everything if
+//     it may write.
+//  2. A result is served only to a session that is known to be equal to the one that
+//     filled it, in the same generation of the catalog: both are part of the key.
+//  3. A fence ends when the outcome is known, or when the backend that could still
+//     decide it is gone.
+type queryCache struct {
+	mode     CacheMode
+	ttl      time.Duration
+	maxRows  int
+	maxBytes int
+	core     *core
+
+	catalog *catalog.Catalog
+	ledger  *cache.Ledger
+	flights cache.Flights
+	store   *cache.Memory
+	maps    rowset.Maps
+
+	texts    atomic.Pointer[textTable]
+	rulingID atomic.Uint64 // of the latest; an ID is never used again
+	facts    atomic.Pointer[databaseFacts]
+	home     atomic.Pointer[cacheSession] // of a connection as it is opened; see sessionNow
+
+	mu          sync.Mutex               // guards what follows; never held while blocking
+	sessions    map[string]*cacheSession // of sessionsIn, by key
+	sessionsIn  uint64                   // a generation of the catalog
+	homeKey     string
+	incarnation string // of the server
+	later       map[*cachedText]struct{}
+	closed      bool
+	timers      [2]*time.Timer // of the sweeps after a bump, and after the ttl
+
+	waiting   atomic.Int64 // len(later)
+	armed     [2]atomic.Bool
+	unsettled unsettled
+	counts    cacheCounts
+}
+
+// Which of the timers.
+const (
+	sweepBumped = iota
+	sweepAged
+)
+
+// sweepAfter is how long entries may stay in memory that no read can be served any more.
+const sweepAfter = 500 * time.Millisecond
+
+func newQueryCache(co *core) (*queryCache, error) {
+	cfg := &co.cfg
+	if cfg.Cache == CacheOff {
+		return nil, nil //nolint:nilnil // off
+	}
+	store, err := cache.NewMemory(int64(cfg.CacheSize))
+	if err != nil {
+		return nil, err
+	}
+	q := &queryCache{
+		mode: cfg.Cache, ttl: cfg.CacheTTL, maxRows: cfg.CacheMaxRows, maxBytes: int(cfg.CacheMaxBytes),
+		core: co, catalog: catalog.New(), store: store, counts: newCacheCounts(),
+	}
+	q.ledger = cache.NewLedger(func() { q.sweepIn(sweepBumped, sweepAfter) })
+	q.texts.Store(&textTable{})
+	q.unsettled.of = q
+	return q, nil
+}
+
+// serves reports whether an entry may be served now.
+func (q *queryCache) serves(e *cache.Entry) bool {
+	if q.ttl > 0 && q.core.limiter.now()-e.Stored > q.ttl {
+		return false
+	}
+	return q.mode == CacheTTL || e.Snapshot.Valid()
+}
+
+// keep stores a result whose query was sent after the snapshot was captured.
+func (q *queryCache) keep(key string, set *rowset.Set, s cache.Snapshot, captured time.Duration) {
+	e := &cache.Entry{Rows: set, Snapshot: s, Stored: captured}
+	if !q.serves(e) {
+		return
+	}
+	q.store.Set(key, e)
+	if q.ttl > 0 {
+		q.sweepIn(sweepAged, max(q.ttl, sweepAfter))
+	}
+}
+
+// sweepIn has the dead entries removed, unless that is under way.
+func (q *queryCache) sweepIn(which int, after time.Duration) {
+	if !q.armed[which].CompareAndSwap(false, true) {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return
+	}
+	q.timers[which] = time.AfterFunc(after, func() {
+		q.core.pool.background(func() { q.sweep(which) })
+	})
+}
+
+func (q *queryCache) sweep(which int) {
+	q.armed[which].Store(false)
+	now := q.core.limiter.now()
+	q.store.Sweep(func(e *cache.Entry) bool {
+		return q.ttl > 0 && now-e.Stored > q.ttl || q.mode != CacheTTL && !e.Snapshot.Alive()
+	})
+	if q.ttl > 0 && q.store.Usage().Entries > 0 {
+		q.sweepIn(sweepAged, max(q.ttl, sweepAfter))
+	}
+}
+
+// connectionLost is called when a connection died without our doing: the server may have
+// crashed, and have lost what nobody waited to be written.
+func (q *queryCache) connectionLost() {
+	if q.mode == CacheLocal {
+		q.counts.invalidated[causeLost].Add(1)
+		q.ledger.Flush()
+	}
+}
+
+// raise puts a fence up; in ttl mode there are none.
+func (q *queryCache) raise(w *cache.Writes) *cache.Fence {
+	if q.mode != CacheLocal {
+		return nil
+	}
+	return q.ledger.Raise(w)
+}
+
+func (q *queryCache) raiseEverything() *cache.Fence {
+	var w cache.Writes
+	w.AddEverything()
+	return q.raise(&w)
+}
+
+// close ends the timers. Sweeps that run are the pool's to wait for.
+func (q *queryCache) close() {
+	if q == nil {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	for _, t := range q.timers {
+		if t != nil {
+			t.Stop()
+		}
+	}
+}
+
+// ruling is what the server says about one text in one session.
+type ruling struct {
+	id       uint64
+	session  *cacheSession
+	analysis catalog.Analysis
+	reason   string // why no result is kept; empty if it is
+	reads    cache.Dependencies
+
+	skipUntil atomic.Int64 // on the limiter's clock: results were too large
+	alien     atomic.Bool  // types that only the connection can decode
+}
+
+// skipFor is how long a text whose result was too large bypasses the cache.
+const skipFor = time.Minute
+
+// maxKey is how long a key may be; longer arguments are no question that comes again.
+const maxKey = 8 << 10
+
+// key is the whole question: the ruling stands for the text, the session and the
+// generation of the catalog.
+func (v *ruling) key(b []byte) []byte { return binary.BigEndian.AppendUint64(b, v.id) }

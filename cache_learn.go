@@ -1,0 +1,411 @@
+package lifeguard
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lifeguard-go/lifeguard/cache"
+	"github.com/lifeguard-go/lifeguard/internal/catalog"
+)
+
+// This file is about what the cache has to know before it may keep or fence anything:
+// what a text is, in which session, and what the database has.
+//
+//	text      first sighting: its words are read (Gate)
+//	          second sighting, or a write: the server is asked (Analyze), on the
+//	          leased connection before the text is sent
+//	session   known ──SET, DDL, anything opaque──► unknown ──before the next statement
+//	          outside a transaction──► known
+
+// cachedText is one SQL text.
+type cachedText struct {
+	text      string
+	candidate catalog.Candidate
+	gate      catalog.Reason
+	sighted   atomic.Bool
+	rulings   atomic.Pointer[[]*ruling] // one per session; replaced, never changed
+}
+
+// textTable is the texts that are known. When it is full a new one takes its place:
+// texts are learnt again quickly, and an order of age would cost every hit a lock.
+type textTable struct {
+	texts sync.Map // from string to *cachedText
+	size  atomic.Int64
+}
+
+const (
+	maxTexts     = 10_000
+	maxTextBytes = 32 << 10 // a longer text is not remembered
+	maxSessions  = 500
+	maxRulings   = 16 // of one text
+)
+
+// find returns a text if it is known.
+func (q *queryCache) find(query string) *cachedText {
+	t, ok := q.texts.Load().texts.Load(query)
+	if !ok {
+		return nil
+	}
+	return t.(*cachedText) //nolint:errcheck,forcetypeassert // nothing else is in there
+}
+
+// text returns what is known about a text, which is then known.
+func (q *queryCache) text(query string) *cachedText {
+	if t := q.find(query); t != nil {
+		return t
+	}
+	t := &cachedText{text: strings.Clone(query)}
+	t.candidate, t.gate = catalog.Gate(t.text)
+	if len(query) > maxTextBytes {
+		return t
+	}
+	table := q.texts.Load()
+	if table.size.Load() >= maxTexts {
+		q.texts.CompareAndSwap(table, &textTable{})
+		table = q.texts.Load()
+	}
+	known, loaded := table.texts.LoadOrStore(t.text, t)
+	if !loaded {
+		table.size.Add(1)
+	}
+	return known.(*cachedText) //nolint:errcheck,forcetypeassert // nothing else is in there
+}
+
+// in returns what the server said about the text in this session.
+func (t *cachedText) in(s *cacheSession) *ruling {
+	list := t.rulings.Load()
+	if list == nil {
+		return nil
+	}
+	for _, v := range *list {
+		if v.session == s {
+			return v
+		}
+	}
+	return nil
+}
+
+// add remembers a ruling, and forgets those of other generations.
+func (t *cachedText) add(v *ruling) {
+	for {
+		old := t.rulings.Load()
+		list := []*ruling{v}
+		if old != nil {
+			for _, o := range *old {
+				if o.session != v.session && o.session.generation == v.session.generation && len(list) < maxRulings {
+					list = append(list, o)
+				}
+			}
+		}
+		if t.rulings.CompareAndSwap(old, &list) {
+			return
+		}
+	}
+}
+
+// cacheSession is the state of sessions that are equal, in one generation of the catalog.
+// It is compared by its address.
+type cacheSession struct {
+	generation uint64
+	key        string
+	reason     string // why nothing may be kept in it
+}
+
+// cachedConn is what the cache knows of a physical connection.
+type cachedConn struct {
+	session atomic.Pointer[cacheSession] // nil if unknown; read by those who had the connection last
+	ended   atomic.Bool                  // the pool has closed it
+	touched bool                         // its session may have been changed
+	started string                       // when the backend was, on the server's clock; empty if unknown
+	standby bool
+	proxied bool
+	simple  bool         // texts are sent without their parameters' types being asked for
+	tx      cachedTx     // of the open transaction
+	raw     *cache.Fence // see guardRaw
+	inRaw   bool
+	// rawSchema says that the catalog may have been changed there.
+	rawSchema bool
+}
+
+// sessionOf returns the connection's session if it is known.
+func (q *queryCache) sessionOf(ph *physical) *cacheSession {
+	s := ph.cached.session.Load()
+	if s == nil || s.generation != q.catalog.Generation() {
+		return nil
+	}
+	return s
+}
+
+// sessionNow is the session that the next statement of an idle virtual connection would
+// meet, or nil if it is not known: that of the connection that it had last, and else that
+// of a new one.
+func (c *Conn) sessionNow() *cacheSession {
+	q := c.core.cache
+	last := c.last
+	if c.core.cfg.Mode == ModeSession {
+		last = c.session
+		if last == nil || c.parked || last.pg.TxStatus() != 'I' {
+			return nil
+		}
+	}
+	if last != nil && !last.cached.ended.Load() {
+		return q.sessionOf(last)
+	}
+	home := q.home.Load()
+	if home == nil || home.generation != q.catalog.Generation() {
+		return nil
+	}
+	return home
+}
+
+// databaseFacts is what a database has, in one generation of the catalog.
+type databaseFacts struct {
+	generation  uint64
+	readsWrite  bool // there are functions that a query could write through
+	oddLanguage bool // there are functions of which nothing can be said
+}
+
+// factsQuery also tells this connection's backend from any other.
+const factsQuery = `
+SELECT pg_catalog.pg_backend_pid()::pg_catalog.text,
+  (SELECT EXTRACT(epoch FROM a.backend_start) FROM pg_catalog.pg_stat_activity a
+    WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())::pg_catalog.text,
+  pg_catalog.pg_is_in_recovery()::pg_catalog.text,
+  EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
+    WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+    AND p.prorettype OPERATOR(pg_catalog.<>) 2279::pg_catalog.oid
+    AND (p.provolatile OPERATOR(pg_catalog.=) 'v'::"char" OR l.lanname OPERATOR(pg_catalog.<>) ALL (ARRAY['sql', 'plpgsql']::pg_catalog.name[])))::pg_catalog.text,
+  EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
+    WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+    AND l.lanname OPERATOR(pg_catalog.<>) ALL (ARRAY['sql', 'plpgsql']::pg_catalog.name[]))::pg_catalog.text`
+
+// errFacts says that the server answered something else than was asked.
+var errFacts = errors.New("lifeguard: the server did not describe the session")
+
+// meet reads the session of an idle connection, and what belongs to it.
+func (q *queryCache) meet(ctx context.Context, ph *physical) (*cacheSession, error) {
+	generation := q.catalog.Generation()
+	facts := q.facts.Load()
+	if ph.cached.started == "" || facts == nil || facts.generation != generation {
+		if err := q.readFacts(ctx, ph, generation); err != nil {
+			return nil, err
+		}
+	}
+	read, err := catalog.ReadSession(ctx, ph.pg)
+	if err != nil {
+		return nil, err
+	}
+	reason := string(read.Reason)
+	switch {
+	case ph.cached.proxied:
+		reason = bypassProxied
+	case ph.cached.standby:
+		reason = bypassStandby
+	case ph.cached.simple:
+		reason = bypassExecMode
+	}
+	s := q.intern(generation, read.Key+"\n"+reason, reason, !ph.cached.touched)
+	if s.generation != q.catalog.Generation() {
+		return nil, nil //nolint:nilnil // DDL meanwhile: still unknown
+	}
+	ph.cached.session.Store(s)
+	return s, nil
+}
+
+func (q *queryCache) readFacts(ctx context.Context, ph *physical, generation uint64) error {
+	result := ph.pg.ExecParams(ctx, factsQuery, nil, nil, nil, nil).Read()
+	if result.Err != nil {
+		return result.Err
+	}
+	if len(result.Rows) != 1 || len(result.Rows[0]) != 5 {
+		return errFacts
+	}
+	row := result.Rows[0]
+	ph.cached.started, ph.cached.standby = string(row[1]), string(row[2]) == "true"
+	ph.cached.proxied = string(row[0]) != strconv.FormatUint(uint64(ph.pg.PID()), 10)
+	mode := ph.pgxConn().Config().DefaultQueryExecMode
+	ph.cached.simple = mode == pgx.QueryExecModeSimpleProtocol || mode == pgx.QueryExecModeExec
+	q.facts.Store(&databaseFacts{generation: generation, readsWrite: string(row[3]) == "true", oddLanguage: string(row[4]) == "true"})
+	q.sawServer(incarnation(ctx, ph.pg))
+	return nil
+}
+
+// sawServer compares this life of the server with the one seen before: a crash may have
+// undone commits that nobody waited to be written.
+func (q *queryCache) sawServer(incarnation string) {
+	q.mu.Lock()
+	changed := q.incarnation != "" && q.incarnation != incarnation
+	q.incarnation = incarnation
+	q.mu.Unlock()
+	if changed {
+		q.catalog.Forget()
+		q.connectionLost()
+	}
+}
+
+// intern returns the one cacheSession of its kind. home says that the connection is as
+// it was opened.
+func (q *queryCache) intern(generation uint64, key, reason string, home bool) *cacheSession {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sessionsIn != generation || len(q.sessions) >= maxSessions {
+		q.sessions, q.sessionsIn = make(map[string]*cacheSession), generation
+	}
+	s := q.sessions[key]
+	if s == nil {
+		s = &cacheSession{generation: generation, key: key, reason: reason}
+		q.sessions[key] = s
+	}
+	if home {
+		q.homeKey = key
+	}
+	if key == q.homeKey {
+		q.home.Store(s)
+	}
+	return s
+}
+
+// learn makes sure, as far as it can, that the connection's session is known, and a text
+// in it. It returns nil if it is not. An error ends the operation.
+func (c *Conn) learn(ctx context.Context, t *cachedText) (*ruling, error) {
+	q, ph := c.core.cache, c.ph
+	idle := ph.pg.TxStatus() == 'I'
+	s := q.sessionOf(ph)
+	if s == nil && idle {
+		var err error
+		if s, err = q.meet(ctx, ph); err != nil {
+			return nil, c.stillLeasedAfter(ctx)
+		}
+	}
+	if s != nil {
+		if v := t.in(s); v != nil {
+			return v, nil
+		}
+	}
+	first := !t.sighted.Swap(true)
+	if s == nil || !q.worthAnalysing(t, first) {
+		return nil, nil //nolint:nilnil // not known
+	}
+	if !idle {
+		q.analyseLater(t)
+		return nil, nil //nolint:nilnil // as above
+	}
+	v, err := q.analyse(ctx, ph, s, t)
+	if err != nil {
+		return nil, c.stillLeasedAfter(ctx)
+	}
+	return v, nil
+}
+
+// worthAnalysing reports whether more than the words of a text must be known.
+func (q *queryCache) worthAnalysing(t *cachedText, first bool) bool {
+	switch t.candidate.Effect {
+	case catalog.Targets:
+		return true
+	case catalog.Reads:
+		return !first && t.gate == "" || t.gate == catalog.Modifies || q.readsWrite()
+	case catalog.Nothing, catalog.Anything:
+	}
+	return false
+}
+
+// readsWrite reports whether a query could write though its words do not say so.
+func (q *queryCache) readsWrite() bool {
+	f := q.facts.Load()
+	return f == nil || f.readsWrite || f.generation != q.catalog.Generation()
+}
+
+// oddLanguage reports whether there may be functions that leave no trace in the locks.
+func (q *queryCache) oddLanguage() bool {
+	f := q.facts.Load()
+	return f == nil || f.oddLanguage || f.generation != q.catalog.Generation()
+}
+
+func (q *queryCache) analyse(ctx context.Context, ph *physical, s *cacheSession, t *cachedText) (*ruling, error) {
+	a, err := q.catalog.Analyze(ctx, ph.pg, t.text)
+	if err != nil {
+		return nil, err
+	}
+	if a.Generation != s.generation {
+		return nil, nil //nolint:nilnil // DDL meanwhile
+	}
+	v := &ruling{id: q.rulingID.Add(1), session: s, analysis: a, reason: string(a.Reason)}
+	switch {
+	case !a.Cacheable && v.reason == "":
+		v.reason = bypassOther
+	case a.Cacheable && len(a.Unlogged) > 0 && q.mode == CacheLocal:
+		v.reason = bypassUnlogged
+	case a.Cacheable:
+		v.reads = q.ledger.Dependencies(a.Reads)
+	}
+	t.add(v)
+	return v, nil
+}
+
+// stillLeasedAfter is stillLeased after an error on the connection: what was sent was
+// none of the application's, so that a broken connection may be exchanged.
+func (c *Conn) stillLeasedAfter(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		c.ph.cancelled = c.ph.dead()
+		return err
+	}
+	return c.stillLeased(ctx)
+}
+
+// laterAtOnce is how many texts one BEGIN waits for.
+const laterAtOnce = 8
+
+// analyseLater notes a text that was met in a transaction, where it cannot be analysed.
+func (q *queryCache) analyseLater(t *cachedText) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.later == nil {
+		q.later = make(map[*cachedText]struct{})
+	}
+	if len(q.later) < maxSessions {
+		q.later[t] = struct{}{}
+		q.waiting.Store(int64(len(q.later)))
+	}
+}
+
+// catchUp analyses texts of earlier transactions before the next one begins: it is
+// probably of the same kind.
+func (c *Conn) catchUp(ctx context.Context) error {
+	q := c.core.cache
+	if q == nil || c.ph.pg.TxStatus() != 'I' {
+		return nil
+	}
+	c.ph.cached.tx.reset()
+	if q.waiting.Load() == 0 && q.sessionOf(c.ph) != nil {
+		return nil
+	}
+	var texts []*cachedText
+	q.mu.Lock()
+	for t := range q.later {
+		if len(texts) == laterAtOnce {
+			break
+		}
+		texts = append(texts, t)
+		delete(q.later, t)
+	}
+	q.waiting.Store(int64(len(q.later)))
+	q.mu.Unlock()
+	for _, t := range texts {
+		if _, err := c.learn(ctx, t); err != nil {
+			return err
+		}
+	}
+	if len(texts) > 0 || q.sessionOf(c.ph) != nil {
+		return nil
+	}
+	if _, err := q.meet(ctx, c.ph); err != nil {
+		return c.stillLeasedAfter(ctx)
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package lifeguard
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lifeguard-go/lifeguard/cache"
+	"github.com/lifeguard-go/lifeguard/internal/sqltext"
+)
+
+// unsettled are the commits of which nobody knows what has become: the connection was
+// lost before the answer came. The server may not even have read the message yet. So
+// the fence stays up until the backend that would read it is gone; only then it is
+// known that nothing happens any more, and the versions grow.
+//
+//	lost ──► asked every now and then ──► backend gone ──► bump
+//	            │ for longer than patience
+//	            └─► terminated, for nobody listens to it any more
+//
+// Not the state of the backend counts: an idle one may have the message before it. Nor
+// does the process number alone, for it may belong to another backend by now: a backend
+// is named by its start, too.
+type unsettled struct {
+	of *queryCache
+
+	mu      sync.Mutex // guards what follows; never held while blocking
+	waiting []*lostCommit
+	asking  bool
+}
+
+type lostCommit struct {
+	pid     int64
+	started string // empty if that was never read
+	fence   *cache.Fence
+	ddl     bool
+	forever bool // the process number is not the server's
+	since   time.Duration
+	ended   bool
+}
+
+const (
+	askFirst    = 5 * time.Millisecond
+	askAtLeast  = time.Second
+	askPatience = time.Second
+	askTimeout  = 10 * time.Second
+)
+
+//nolint:gochecknoglobals // a constant
+var askBackends = &sqltext.Statement{Summary: "lost backends"}
+
+// backendsSQL gives the backends among $1, and what names each.
+const backendsSQL = `SELECT a.pid::pg_catalog.int8, EXTRACT(epoch FROM a.backend_start)::pg_catalog.text
+	FROM pg_catalog.pg_stat_activity a WHERE a.pid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int4[])`
+
+const terminateBackendSQL = `SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
+	WHERE a.pid OPERATOR(pg_catalog.=) $1::pg_catalog.int4
+	AND EXTRACT(epoch FROM a.backend_start)::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text`
+
+func (u *unsettled) size() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.waiting)
+}
+
+// add takes over a fence whose commit was sent on a connection that is lost.
+func (u *unsettled) add(ph *physical, fence *cache.Fence, ddl bool) {
+	if fence == nil && !ddl {
+		return
+	}
+	u.mu.Lock()
+	u.waiting = append(u.waiting, &lostCommit{
+		pid: int64(ph.pg.PID()), started: ph.cached.started, fence: fence, ddl: ddl,
+		forever: ph.cached.proxied, since: u.of.core.limiter.now(),
+	})
+	start := !u.asking
+	u.asking = true
+	u.mu.Unlock()
+	if start {
+		u.of.core.pool.background(u.ask)
+	}
+}
+
+// ask goes on until nothing is waiting or the pool is closed.
+func (u *unsettled) ask() {
+	ctx := u.of.core.pool.ctx
+	pause := askFirst
+	for {
+		u.round(ctx)
+		u.mu.Lock()
+		u.waiting = slices.DeleteFunc(u.waiting, func(l *lostCommit) bool { return l.ended })
+		if len(u.waiting) == 0 {
+			u.asking = false
+			u.mu.Unlock()
+			return
+		}
+		u.mu.Unlock()
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		pause = min(2*pause, askAtLeast)
+	}
+}
+
+// round asks once after all that are waiting.
+func (u *unsettled) round(ctx context.Context) {
+	u.mu.Lock()
+	waiting := slices.Clone(u.waiting)
+	u.mu.Unlock()
+	ctx, cancel := context.WithTimeout(WithPriority(ctx, Critical), askTimeout)
+	defer cancel()
+	c := &Conn{core: u.of.core}
+	if err := c.leaseForAsking(ctx); err != nil {
+		return // the server is away; the fences stay
+	}
+	defer c.endLease()
+	c.slot.begin(SlotExecuting, askBackends.Summary, 0)
+	conn := c.ph.pgxConn()
+	alive, err := backendsOf(ctx, conn, waiting)
+	if err != nil {
+		return
+	}
+	now := u.of.core.limiter.now()
+	for _, l := range waiting {
+		started, there := alive[l.pid]
+		switch {
+		case l.forever:
+		case !there, l.started != "" && started != "" && started != l.started:
+			u.settle(l)
+		case now-l.since > askPatience && l.started != "":
+			// It may not be ours to end; then it ends when it notices that we are gone.
+			_, _ = conn.Exec(ctx, terminateBackendSQL, int32(l.pid), l.started) //nolint:gosec // a process number
+		}
+	}
+}
+
+func backendsOf(ctx context.Context, conn *pgx.Conn, waiting []*lostCommit) (map[int64]string, error) {
+	pids := make([]int32, len(waiting))
+	for i, l := range waiting {
+		pids[i] = int32(l.pid) //nolint:gosec // a process number
+	}
+	rows, err := conn.Query(ctx, backendsSQL, pids)
+	if err != nil {
+		return nil, err
+	}
+	alive := make(map[int64]string)
+	var pid int64
+	var started *string
+	_, err = pgx.ForEachRow(rows, []any{&pid, &started}, func() error {
+		alive[pid] = ""
+		if started != nil {
+			alive[pid] = *started
+		}
+		return nil
+	})
+	return alive, err
+}
+
+func (u *unsettled) settle(l *lostCommit) {
+	l.ended = true
+	q := u.of
+	if l.ddl {
+		q.catalog.Forget()
+	}
+	q.counts.invalidated[causeUnsettled].Add(1)
+	l.fence.Bump()
+}
+
+// leaseForAsking leases outside of session mode's pairs: any connection will do.
+func (c *Conn) leaseForAsking(ctx context.Context) error {
+	s, err := c.core.limiter.acquire(ctx, requestFrom(ctx))
+	if err != nil {
+		return err
+	}
+	ph, err := c.core.pool.get(ctx, nil, s.acquired)
+	if err != nil {
+		c.core.giveBack(ph, s, false)
+		return err
+	}
+	c.ph, c.slot = ph, s
+	return nil
+}

@@ -1,0 +1,242 @@
+package lifeguard
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lifeguard-go/lifeguard/cache"
+	"github.com/lifeguard-go/lifeguard/internal/catalog"
+	"github.com/lifeguard-go/lifeguard/internal/rowset"
+	"github.com/lifeguard-go/lifeguard/internal/sqltext"
+)
+
+// A query that may be answered from memory takes one of these ways:
+//
+//	      ┌─ entry that may be served ──────────────────────────────► hit
+//	look ─┤                   ┌─ somebody asks already: wait ───────► shared, or look again
+//	      ├─ miss: join flight┤
+//	      │                   └─ nobody does: lead; see cache_fill.go
+//	      └─ not known, not cacheable, fenced ──────────────────────► bypass
+//
+// Neither a hit nor a wait takes a slot or a connection.
+
+// fill is a miss that is to be filled by who found it first.
+type fill struct {
+	ruling   *ruling
+	key      string
+	snapshot cache.Snapshot // captured before the query is sent
+	captured time.Duration  // when, on the limiter's clock
+	flight   *cache.Flight
+	over     bool // landed, or somebody else's to land
+}
+
+// flying reports whether there is a fill, and nobody has given it up.
+func (f *fill) flying() bool { return f != nil && !f.over }
+
+// abandon lets those who wait look again.
+func (f *fill) abandon() {
+	if !f.flying() {
+		return
+	}
+	f.over = true
+	f.flight.Land(nil, nil)
+	f.flight.Leave()
+}
+
+// looks is how often a query looks for somebody else's result before it asks by itself.
+const looks = 2
+
+// fromMemory answers a query from memory, or from what another one brings. Without rows
+// and error the query goes to the server, and its result to memory if there is a fill.
+func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, query string, args []driver.NamedValue) (driver.Rows, *fill, error) {
+	q := c.core.cache
+	if q == nil || st.Kind.Op() != sqltext.OpSelect || ctx.Err() != nil {
+		return nil, nil, nil
+	}
+	v, reason := c.rulingNow(query)
+	var key string
+	if reason == "" {
+		key, reason = v.question(args)
+	}
+	if reason == "" {
+		for range looks {
+			rows, f, err := c.look(ctx, st, v, key)
+			if rows != nil || err != nil {
+				return rows, nil, err
+			}
+			if f != nil {
+				return nil, f, nil
+			}
+			if reason = v.skipped(q.core.limiter.now()); reason != "" {
+				break
+			}
+			reason = bypassFlight
+			if !q.canCapture(v) {
+				reason = bypassFenced
+				break
+			}
+		}
+	}
+	q.counts.bypass(reason)
+	return nil, nil, nil
+}
+
+func (q *queryCache) canCapture(v *ruling) bool {
+	_, ok := v.reads.Capture()
+	return ok
+}
+
+// rulingNow returns the ruling on a text in the session that it would meet, or why
+// there is none that allows to keep its result.
+func (c *Conn) rulingNow(query string) (*ruling, string) {
+	q := c.core.cache
+	if c.ph != nil {
+		return nil, bypassLeased
+	}
+	t := q.find(query)
+	if t == nil {
+		return nil, bypassNew
+	}
+	if t.gate != "" {
+		return nil, string(t.gate)
+	}
+	s := c.sessionNow()
+	if s == nil {
+		return nil, bypassSession
+	}
+	if s.reason != "" {
+		return nil, s.reason
+	}
+	v := t.in(s)
+	if v == nil {
+		return nil, bypassNew
+	}
+	if v.reason != "" {
+		return nil, v.reason
+	}
+	return v, v.skipped(q.core.limiter.now())
+}
+
+// skipped says why results of a text are not kept for now.
+func (v *ruling) skipped(now time.Duration) string {
+	switch {
+	case v.alien.Load():
+		return bypassTypes
+	case int64(now) < v.skipUntil.Load():
+		return bypassLarge
+	}
+	return ""
+}
+
+// question returns the key, or why there is none.
+func (v *ruling) question(args []driver.NamedValue) (key, reason string) {
+	for i := range args {
+		if isOption(args[i].Value) {
+			return "", bypassArguments
+		}
+		if computesClock(args[i].Value) {
+			return "", bypassClock
+		}
+	}
+	var buf [128]byte
+	b := v.key(buf[:0])
+	own := len(b)
+	b, ok := cache.AppendArguments(b, args)
+	if !ok || len(b) > maxKey {
+		return "", bypassArguments
+	}
+	key = string(b)
+	// Every text that an argument holds stands in the key as it is.
+	if catalog.ReadsClock(key[own:]) {
+		return "", bypassClock
+	}
+	return key, ""
+}
+
+// isOption reports whether pgx takes an argument for an instruction.
+func isOption(value any) bool {
+	switch value.(type) {
+	case pgx.QueryRewriter, pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
+		return true
+	}
+	return false
+}
+
+// computesClock reports whether an argument whose type makes its own text makes one that
+// says "today".
+func computesClock(value any) bool {
+	switch v := value.(type) {
+	case nil, string, []byte, int64, int, int32, bool, float64, time.Time:
+		return false
+	case driver.Valuer:
+		made, err := safeValue(v)
+		if err != nil {
+			return true
+		}
+		switch text := made.(type) {
+		case string:
+			return catalog.ReadsClock(text)
+		case []byte:
+			return catalog.ReadsClock(string(text))
+		}
+	case fmt.Stringer:
+		return catalog.ReadsClock(safeString(v))
+	}
+	return false
+}
+
+// safeValue is for the nil pointers of types whose methods do not expect them.
+func safeValue(v driver.Valuer) (value driver.Value, err error) {
+	defer func() {
+		if recover() != nil {
+			value, err = nil, nil
+		}
+	}()
+	return v.Value()
+}
+
+func safeString(v fmt.Stringer) (text string) {
+	defer func() { _ = recover() }()
+	return v.String()
+}
+
+// look answers from memory, or waits for the flight of the same question. It returns a
+// fill to the first who asks it, and nothing if the flight brought nothing to share.
+func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, key string) (driver.Rows, *fill, error) {
+	q := c.core.cache
+	if e, ok := q.store.Get(key); ok && q.serves(e) {
+		q.counts.hits.Add(1)
+		return c.replay(st, e.Rows, sourceMemory), nil, nil
+	}
+	captured := q.core.limiter.now()
+	snapshot, ok := v.reads.Capture()
+	if !ok {
+		return nil, nil, nil
+	}
+	flight, leads := q.flights.Join(ctx, key, &snapshot)
+	if leads {
+		return nil, &fill{ruling: v, key: key, snapshot: snapshot, captured: captured, flight: flight}, nil
+	}
+	rows, err := flight.Wait(ctx)
+	if ctx.Err() != nil && err != nil {
+		c.core.metrics.answered(st.Kind.Op(), sourceShared, outcomeOf(ctx.Err()))
+		return nil, nil, &cancelledError{ctxErr: ctx.Err(), pgErr: ctx.Err()}
+	}
+	if rows == nil {
+		return nil, nil, nil
+	}
+	q.counts.shared.Add(1)
+	return c.replay(st, rows, sourceShared), nil, nil
+}
+
+// replay gives a result that is in memory to the caller.
+func (c *Conn) replay(st *sqltext.Statement, rows cache.Rows, from source) driver.Rows {
+	set := rows.(*rowset.Set) //nolint:errcheck,forcetypeassert // nothing else is stored
+	c.core.metrics.answered(st.Kind.Op(), from, outcomeOK)
+	c.core.top.hit(c.shard, st)
+	return set.Rows(&c.core.cache.maps)
+}

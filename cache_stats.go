@@ -1,0 +1,119 @@
+package lifeguard
+
+import (
+	"sync/atomic"
+
+	"github.com/lifeguard-go/lifeguard/internal/catalog"
+)
+
+// CacheStats is what the query cache did and holds. Counters only grow.
+type CacheStats struct {
+	Mode          CacheMode
+	Hits          uint64            // answered from memory
+	Shared        uint64            // answered by a query that somebody else had sent
+	Misses        uint64            // sent to the server, to be kept
+	Bypasses      map[string]uint64 // queries that could not be answered from memory, by reason
+	Invalidations map[string]uint64 // by cause
+	Unsettled     int               // commits whose outcome is not known yet
+	Entries       int
+	Bytes         int64
+	Evictions     uint64 // for want of room
+}
+
+// Why a query bypassed the cache, beside the reasons of package catalog.
+const (
+	bypassLeased    = "leased"          // in a transaction, or on a pinned sql.Conn
+	bypassNew       = "new"             // not seen often enough to be analysed
+	bypassSession   = "session_unknown" // SET and its relatives, or DDL: read again first
+	bypassFenced    = "fenced"          // a commit to its tables is under way
+	bypassArguments = "arguments"       // of a type whose values cannot be compared
+	bypassClock     = "clock_argument"  // "today" and its relatives
+	bypassLarge     = "too_large"
+	bypassTypes     = "types"     // decoded by the connection's own codecs
+	bypassUnlogged  = "unlogged"  // a table that a crash empties
+	bypassStandby   = "standby"   // a server that follows another
+	bypassProxied   = "proxied"   // a pooler between here and the server
+	bypassExecMode  = "exec_mode" // the simple protocol, or exec
+	bypassFlight    = "flight"    // a shared query failed twice
+)
+
+// bypassReasons are all of them: the values of a metrics label.
+//
+//nolint:gochecknoglobals // a constant
+var bypassReasons = []string{
+	bypassLeased, bypassNew, bypassSession, bypassFenced, bypassArguments, bypassClock, bypassLarge, bypassTypes,
+	bypassUnlogged, bypassStandby, bypassProxied, bypassExecMode, bypassFlight,
+	string(catalog.NotARead), string(catalog.Several), string(catalog.Unreadable), string(catalog.Modifies),
+	string(catalog.LocksRows), string(catalog.SessionValue), string(catalog.ClockLiteral), string(catalog.ClockCast),
+	string(catalog.ClockType), string(catalog.Sample), string(catalog.SystemColumn), string(catalog.CatalogType),
+	string(catalog.DocumentColumns), string(catalog.Refused), string(catalog.Function), string(catalog.FunctionBody),
+	string(catalog.Operator), string(catalog.Cast), string(catalog.Domain), string(catalog.OperatorClass),
+	string(catalog.View), string(catalog.CatalogRelation), string(catalog.TemporaryRelation),
+	string(catalog.ForeignRelation), string(catalog.Sequence), string(catalog.RowSecurity), string(catalog.RelationKind),
+	string(catalog.LockMode), string(catalog.SearchPath), string(catalog.Changing), string(catalog.Isolation),
+	string(catalog.TemporarySchema), string(catalog.Encoding), string(catalog.Escapes), string(catalog.FuzzySearch),
+	string(catalog.ReplicationRole), bypassOther,
+}
+
+const bypassOther = "other"
+
+// invalidation says what made entries invalid.
+type invalidation uint8
+
+const (
+	causeWrite      invalidation = iota // of known tables
+	causeEverything                     // of tables that are not known
+	causeDDL
+	causeRaw       // sql.Conn.Raw, or a batch
+	causeUnsettled // a commit whose outcome is not known
+	causeLost      // a connection died: perhaps the server did
+	causeManual
+	invalidations
+)
+
+func (i invalidation) String() string {
+	return [...]string{"write", "everything", "ddl", "raw", "unsettled", "connection_lost", "manual"}[i]
+}
+
+// cacheCounts are counted where it happens.
+type cacheCounts struct {
+	hits, shared, misses atomic.Uint64
+	bypassed             map[string]*atomic.Uint64 // never changed
+	invalidated          [invalidations]atomic.Uint64
+}
+
+func newCacheCounts() cacheCounts {
+	bypassed := make(map[string]*atomic.Uint64, len(bypassReasons))
+	for _, reason := range bypassReasons {
+		bypassed[reason] = new(atomic.Uint64)
+	}
+	return cacheCounts{bypassed: bypassed}
+}
+
+func (c *cacheCounts) bypass(reason string) {
+	n := c.bypassed[reason]
+	if n == nil {
+		n = c.bypassed[bypassOther]
+	}
+	n.Add(1)
+}
+
+// stats is a snapshot; nil if the cache is off.
+func (q *queryCache) stats() *CacheStats {
+	if q == nil {
+		return nil
+	}
+	usage := q.store.Usage()
+	st := &CacheStats{
+		Mode: q.mode, Hits: q.counts.hits.Load(), Shared: q.counts.shared.Load(), Misses: q.counts.misses.Load(),
+		Bypasses: make(map[string]uint64, len(bypassReasons)), Invalidations: make(map[string]uint64, invalidations),
+		Unsettled: q.unsettled.size(), Entries: usage.Entries, Bytes: usage.Bytes, Evictions: usage.Evictions,
+	}
+	for reason, n := range q.counts.bypassed {
+		st.Bypasses[reason] = n.Load()
+	}
+	for i := range invalidations {
+		st.Invalidations[i.String()] = q.counts.invalidated[i].Load()
+	}
+	return st
+}
