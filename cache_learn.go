@@ -1,6 +1,7 @@
 package lifeguard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -335,17 +336,23 @@ func (q *queryCache) analyse(ctx context.Context, ph *physical, s *cacheSession,
 	if a.Generation != s.generation {
 		return nil, nil //nolint:nilnil // DDL meanwhile
 	}
-	v := &ruling{id: q.rulingID.Add(1), session: s, analysis: a, reason: string(a.Reason)}
-	switch {
-	case !a.Cacheable && v.reason == "":
-		v.reason = bypassOther
-	case a.Cacheable && len(a.Unlogged) > 0 && q.mode == CacheLocal:
-		v.reason = bypassUnlogged
-	case a.Cacheable:
+	v := &ruling{id: q.rulingID.Add(1), session: s, analysis: a, reason: q.reasonOf(&a)}
+	if v.reason == "" {
 		v.reads = q.ledger.Dependencies(a.Reads)
 	}
 	t.add(v)
 	return v, nil
+}
+
+// reasonOf says why nothing is kept of what was analysed; it is empty if it is kept.
+func (q *queryCache) reasonOf(a *catalog.Analysis) string {
+	switch {
+	case !a.Cacheable:
+		return cmp.Or(string(a.Reason), bypassOther)
+	case len(a.Unlogged) > 0 && q.mode == CacheLocal:
+		return bypassUnlogged // a crash empties it
+	}
+	return ""
 }
 
 // stillLeasedAfter is stillLeased after an error on the connection: what was sent was

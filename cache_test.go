@@ -117,6 +117,15 @@ func (c *cachedDB) warm(query string, args ...any) {
 	})
 }
 
+// survived reports whether the result is still in memory, though the session may have to
+// be read again first.
+func (c *cachedDB) survived(query string, args ...any) bool {
+	c.t.Helper()
+	before := c.stats().Misses
+	c.warm(query, args...)
+	return c.stats().Misses == before
+}
+
 // isWarm reports whether memory answers.
 func (c *cachedDB) isWarm(query string, args ...any) bool {
 	c.t.Helper()

@@ -50,6 +50,8 @@ type writing struct {
 	ddl    bool
 
 	generation uint64 // of the catalog, when the fence went up
+	over       bool   // ended
+	inRows     bool   // ends with rows
 }
 
 // effects is what a statement may do.
@@ -233,9 +235,10 @@ func (c *Conn) guardCommit(ctx context.Context) *writing {
 // end takes the fence down when the statement, or its result, has ended with err, and not
 // before.
 func (w *writing) end(err error) {
-	if w == nil {
+	if w == nil || w.over {
 		return
 	}
+	w.over = true
 	ph := w.ph
 	if ph.dead() || ph.pg.IsBusy() {
 		if errors.Is(err, driver.ErrBadConn) { // it was not sent
@@ -267,6 +270,23 @@ func (w *writing) end(err error) {
 		w.q.ledger.Flush()
 	}
 	w.fence.Bump()
+}
+
+// withRows leaves the end to the rows.
+func (w *writing) withRows() *writing {
+	if w != nil {
+		w.inRows = true
+	}
+	return w
+}
+
+// giveUp is for a panic on the way, of an argument's method: nobody knows what was sent.
+func (w *writing) giveUp() {
+	if w.over || w.inRows {
+		return
+	}
+	w.over = true
+	w.q.unsettled.add(w.ph, w.fence, w.ddl)
 }
 
 // rolledBack reports whether it is certain that nothing was committed: the server said so

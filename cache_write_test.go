@@ -216,7 +216,7 @@ func TestNoWriteLeavesAnOldResultBehind(t *testing.T) {
 						break
 					}
 					w.do(t, c)
-					if w.others && mode == "checkout" && !c.isWarm(allOthers) {
+					if w.others && mode == "checkout" && !c.survived(allOthers) {
 						t.Error("the other table's result is gone")
 					}
 					c.same("after", allItems)
@@ -239,14 +239,14 @@ func TestARollbackLeavesResultsAsTheyAre(t *testing.T) {
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if !c.isWarm(allItems) {
+	if !c.survived(allItems) {
 		t.Error("a rollback made the result invalid")
 	}
 	c.same("after ROLLBACK", allItems)
 	if _, err := c.ExecContext(t.Context(), "insert into item values (1, 'twice')"); err == nil {
 		t.Fatal("no error")
 	}
-	if !c.isWarm(allItems) {
+	if !c.survived(allItems) {
 		t.Error("a failed statement made the result invalid")
 	}
 }

@@ -90,13 +90,18 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 	if rows != nil || err != nil {
 		return rows, err
 	}
+	if fill != nil {
+		defer fill.abandon() // unless it was landed
+	}
 	if err := c.lease(ctx, st, false); err != nil {
-		fill.abandon()
 		return nil, c.turnedAway(ctx, st, verbExecute, err)
 	}
 	w, err := c.guard(ctx, st, query, args, fill)
 	if err != nil {
 		return nil, c.turnedAway(ctx, st, verbExecute, err)
+	}
+	if w != nil {
+		defer w.giveUp()
 	}
 	ctx, e := c.sending(ctx, st, verbExecute)
 	if fill.flying() {
@@ -113,7 +118,7 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 	}
 	e.first, e.result = c.slot.setState(SlotRowsOpen)-e.sent, true
 	c.adapt(&e)
-	return &Rows{pgxRows: rows.(*stdlib.Rows), conn: c, ctx: ctx, event: e, writes: w}, nil //nolint:errcheck // stdlib has no other
+	return &Rows{pgxRows: rows.(*stdlib.Rows), conn: c, ctx: ctx, event: e, writes: w.withRows()}, nil //nolint:errcheck // stdlib has no other
 }
 
 // exec is the one path of everything that returns no rows.
@@ -125,6 +130,9 @@ func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue,
 	w, err := c.guard(ctx, st, query, args, nil)
 	if err != nil {
 		return nil, c.turnedAway(ctx, st, verbExecute, err)
+	}
+	if w != nil {
+		defer w.giveUp()
 	}
 	ctx, e := c.sending(ctx, st, verbExecute)
 	result, err := c.sendExec(ctx, query, args, prepared)

@@ -1,0 +1,42 @@
+package lifeguard_test
+
+import (
+	"database/sql/driver"
+	"testing"
+)
+
+// panicky panics when pgx asks for its value, or only when it is asked late.
+type panicky struct{ text string }
+
+func (p panicky) Value() (driver.Value, error) { panic(p.text) }
+
+func TestAPanickingArgumentReachesItsCallerAndNobodyElse(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	c.warm(oneItem, 1)
+	const update = "update item set name = $1::text where id = 1"
+	mustExec(t, c, update, "x")
+	panics := func(f func()) (panicked bool) {
+		defer func() { panicked = recover() != nil }()
+		f()
+		return false
+	}
+	if !panics(func() {
+		_, _ = readAll(t.Context(), c.DB, "select name from item where name = $1::text", panicky{"read"})
+	}) {
+		t.Error("the query's panic is lost")
+	}
+	for range 4 {
+		_, _ = readAll(t.Context(), c.DB, "select name from item where name = $1::text", "x")
+	}
+	if !panics(func() {
+		_, _ = readAll(t.Context(), c.DB, "select name from item where name = $1::text", panicky{"read"})
+	}) {
+		t.Error("the query's panic is lost")
+	}
+	if !panics(func() { _, _ = c.ExecContext(t.Context(), update, panicky{"write"}) }) {
+		t.Error("the write's panic is lost")
+	}
+	eventually(t, "the end of the fence", func() bool { return c.stats().Unsettled == 0 })
+	c.same("after the panics", allItems)
+	c.warm(allItems)
+}
