@@ -192,6 +192,7 @@ func stronger(a, b string) string {
 func (k *knowledge) judge(start *Analysis, c *Candidate, p *parsed, w *want) Analysis {
 	a := *start
 	j := &judge{k: k, want: w, memory: map[verdictKey]verdict{}}
+	w.hazards = k.hazards == nil
 	s := j.split(p)
 	a.Reads, a.Unlogged = sorted(s.reads), sorted(s.unlogged)
 	if a.Reason == "" {

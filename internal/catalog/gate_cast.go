@@ -25,8 +25,10 @@ func (s *scan) cast(end, typ int) {
 		s.castTo(s.operand(end), end)
 		return
 	}
-	if e := s.at(end); e.kind == sqltext.Param || e.kind == sqltext.String || e.kind == sqltext.Dollar {
+	switch s.at(end).kind {
+	case sqltext.Param, sqltext.String, sqltext.Dollar, sqltext.Number:
 		return
+	default:
 	}
 	s.types = append(s.types, target)
 }

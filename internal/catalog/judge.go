@@ -76,15 +76,16 @@ func filter[T any](all []T, n name, path []string, schema func(T) string) []T {
 func (j *judge) calls(calls []name, path []string, m measure) verdict {
 	for _, n := range calls {
 		functions := j.functionsNamed(n, path)
+		var types []*typeFact
+		if m == settled { // asked for at once with the functions
+			types = j.typesNamed(n, path)
+		}
 		for _, f := range functions {
 			if v := j.function(f, m); !v.ok() {
 				return v
 			}
 		}
-		if m != settled {
-			continue
-		}
-		for _, t := range j.typesNamed(n, path) {
+		for _, t := range types {
 			if t.Kind == "p" || t.Built && (len(functions) > 0 || isPlainType(t.Name) || isClockType(t.Name)) {
 				continue // ANY ($1); numeric(1); a cast to a date, which the gate has judged
 			}

@@ -129,7 +129,7 @@ WITH suspect AS (
   SELECT kind, "check", json_build_object('oid', s.oid::int8, 'name', s.proname) AS function,
     (SELECT json_agg(t.oid::int8) FROM pg_type t WHERE t.oid = ANY (s.types) AND t.oid >= 16384
       OR t.typelem = ANY (s.types) AND t.typlen = -1 AND t.oid >= 16384) AS types,
-    (SELECT json_agg(t.typname) FROM pg_type t WHERE t.oid = ANY (s.types) AND t.oid >= 16384
+    (SELECT json_agg(t.typname ORDER BY t.oid = ANY (s.types) DESC, t.oid) FROM pg_type t WHERE t.oid = ANY (s.types) AND t.oid >= 16384
       OR t.typelem = ANY (s.types) AND t.typlen = -1 AND t.oid >= 16384) AS names,
     NOT EXISTS (SELECT FROM unnest(s.types) AS u(oid) WHERE u.oid >= 16384) AS built
   FROM spoilt s

@@ -1,0 +1,192 @@
+package catalog
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lifeguard-go/lifeguard/internal/sqltext"
+)
+
+func statements(t testing.TB) []string {
+	t.Helper()
+	return slices.DeleteFunc(strings.Split(read(t, "testdata/verdicts.sql"), "\n"), func(s string) bool {
+		return s == "" || strings.HasPrefix(s, "#")
+	})
+}
+
+func FuzzGate(f *testing.F) {
+	for _, sql := range statements(f) {
+		f.Add(sql)
+	}
+	f.Add("SELECT 'to'\n'day'::date")
+	f.Add("SELECT (((((")
+	f.Add("SELECT x::::date, CAST( AS date), CAST(AS), date(), ((x))::date")
+	f.Fuzz(func(t *testing.T, sql string) {
+		checkGate(t, sql)
+		readBody(sql)
+		readBody("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $f$" + sql + "$f$")
+	})
+}
+
+// checkGate holds what the gate lets through against rules that are written down
+// here once more.
+func checkGate(t *testing.T, sql string) {
+	t.Helper()
+	c, reason := Gate(sql)
+	if again, r := Gate(respaced(sql)); r != reason && !strings.ContainsAny(sql, "\x00") {
+		t.Fatalf("%q: %s, with other blanks %s (%v)", sql, reason, r, again.Kind)
+	}
+	if reason != "" {
+		return
+	}
+	if c.Effect != Reads {
+		t.Fatalf("%q may be kept, but has effect %v", sql, c.Effect)
+	}
+	lex := sqltext.NewLexer(sql)
+	first, ended := "", false
+	for tok := lex.Next(); tok.Kind != sqltext.EOF; tok = lex.Next() {
+		text := strings.ToLower(lex.Text(tok))
+		switch {
+		case tok.Kind == sqltext.Invalid:
+			t.Fatalf("%q is let through with %q", sql, text)
+		case text == ";":
+			ended = true
+			continue
+		case ended:
+			t.Fatalf("%q is let through with %q behind its end", sql, text)
+		case tok.Kind == sqltext.Word && first == "":
+			first = text
+		case first == "" && text != "(":
+			t.Fatalf("%q begins with %q", sql, text)
+		}
+		if (tok.Kind == sqltext.String || tok.Kind == sqltext.Dollar) && ReadsClock(text) {
+			t.Fatalf("%q holds %s", sql, text)
+		}
+	}
+	if !slices.Contains([]string{"select", "with", "values", "table"}, first) {
+		t.Fatalf("%q begins with %q", sql, first)
+	}
+}
+
+func respaced(sql string) string {
+	var b strings.Builder
+	lex := sqltext.NewLexer(sql)
+	for tok := lex.Next(); tok.Kind != sqltext.EOF; tok = lex.Next() {
+		b.WriteString(lex.Text(tok))
+		if tok.Kind != sqltext.Invalid {
+			b.WriteString(" /* now() */ ")
+		}
+	}
+	return b.String()
+}
+
+// TestWhatIsLetThroughIsOneStatementWithOneResult changes statements by chance,
+// and runs what is said to be cacheable twice in one snapshot, at two times, in
+// two sessions.
+func TestWhatIsLetThroughIsOneStatementWithOneResult(t *testing.T) {
+	t.Parallel()
+	one, dsn := database(t, read(t, "testdata/schema.sql"))
+	execute(t, one, `
+		INSERT INTO users (id, name, email, born, created_at, state, data, tags)
+		SELECT i, 'n' || i, 'today', '2024-01-01', '2024-01-01', 'ok', '{"a": "now"}', '{today,x}' FROM generate_series(1, 4) i;
+		INSERT INTO orders (user_id, total, status, placed) SELECT i, i, 'open', '2024-02-02' FROM generate_series(1, 4) i;
+		INSERT INTO items SELECT i, i, 'yesterday' FROM generate_series(1, 4) i;
+		INSERT INTO part SELECT i, '2024-05-05', 'a' FROM generate_series(1, 4) i;
+		REFRESH MATERIALIZED VIEW m_users`)
+	two := connect(t, dsn)
+	c := New()
+	seeds := statements(t)
+	nasty := strings.Fields(`now() random() clock_timestamp() current_date current_user 'now' 'today' now ( ) , ; :: date timestamptz text
+		::date ::timestamptz ::text ::mood ctid xmin FOR UPDATE ORDER BY id LIMIT 1 UNION ALL SELECT FROM users orders v_users v_clock WITH AS
+		. * || 'a' 1 name born u.name users.name u.secret nextval('seq') writes(1) liar(1) honest(1) CAST age(born) pg_backend_pid() INTO TABLE
+		EXISTS IN OVER() count(*) lower(name) to_char(born,'YYYY') AT TIME ZONE localtime unnest(tags) row_to_json(u) current_setting('x')`)
+	random := rand.New(rand.NewPCG(3, 5))
+	kept, parsed := 0, 0
+	for range 6000 {
+		sql := mutate(random, seeds[random.IntN(len(seeds))], nasty)
+		checkGate(t, sql)
+		if _, reason := Gate(sql); reason != "" {
+			continue
+		}
+		a := analyze(t, c, one, sql)
+		_, err := one.Prepare(t.Context(), "", sql, nil)
+		var refusal *pgconn.PgError
+		switch {
+		case errors.As(err, &refusal) && strings.Contains(refusal.Message, "multiple commands"):
+			t.Fatalf("%q is let through, and is more than one statement", sql)
+		case err != nil && a.Cacheable:
+			t.Fatalf("%q is cacheable, but %v", sql, err)
+		}
+		if err == nil {
+			parsed++
+		}
+		if a.Cacheable && len(a.Params) == 0 {
+			kept += sameInOneSnapshot(t, one, two, sql)
+		}
+	}
+	t.Logf("%d statements that the server takes, %d run twice", parsed, kept)
+	if kept < 100 {
+		t.Errorf("only %d statements ran twice", kept)
+	}
+}
+
+// mutate changes some tokens.
+func mutate(random *rand.Rand, sql string, pool []string) string {
+	var toks []string
+	lex := sqltext.NewLexer(sql)
+	for tok := lex.Next(); tok.Kind != sqltext.EOF; tok = lex.Next() {
+		toks = append(toks, lex.Text(tok))
+	}
+	for range 1 + random.IntN(2) {
+		if len(toks) == 0 {
+			break
+		}
+		i := random.IntN(len(toks))
+		switch random.IntN(4) {
+		case 0:
+			toks = slices.Delete(toks, i, i+1)
+		case 1:
+			toks[i] = pool[random.IntN(len(pool))]
+		default:
+			toks = slices.Insert(toks, i, pool[random.IntN(len(pool))])
+		}
+	}
+	return strings.Join(toks, " ")
+}
+
+// sameInOneSnapshot runs sql in two transactions that see the same and began at
+// different times; it returns 1 if it ran.
+func sameInOneSnapshot(t *testing.T, one, two *pgconn.PgConn, sql string) int {
+	t.Helper()
+	execute(t, one, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+	defer execute(t, one, "ROLLBACK")
+	snapshot := rows(t, one, "SELECT pg_export_snapshot()")[0][1:]
+	execute(t, two, "BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '"+snapshot+"'")
+	defer execute(t, two, "ROLLBACK")
+	a, errA := fetch(t, one, sql)
+	b, errB := fetch(t, two, sql)
+	if (errA == nil) != (errB == nil) || !slices.Equal(a, b) {
+		t.Errorf("%q is cacheable, but differs:\n%v %v\n%v %v", sql, a, errA, b, errB)
+	}
+	return 1
+}
+
+func fetch(t *testing.T, conn *pgconn.PgConn, sql string) (all []string, err error) {
+	t.Helper()
+	result := conn.ExecParams(t.Context(), sql, nil, nil, nil, nil)
+	for result.NextRow() {
+		line := ""
+		for _, v := range result.Values() {
+			line += "|" + string(v)
+		}
+		all = append(all, line)
+	}
+	_, err = result.Close()
+	slices.Sort(all)
+	return all, err
+}
