@@ -38,8 +38,9 @@ func FuzzGate(f *testing.F) {
 func checkGate(t *testing.T, sql string) {
 	t.Helper()
 	c, reason := Gate(sql)
-	if again, r := Gate(respaced(sql)); r != reason && !strings.ContainsAny(sql, "\x00") {
-		t.Fatalf("%q: %s, with other blanks %s (%v)", sql, reason, r, again.Kind)
+	// What the lexer does not vouch for may become something else with blanks.
+	if _, r := Gate(respaced(sql)); r != reason && reason != Unreadable && reason != Several {
+		t.Fatalf("%q: %s, with other blanks %s", sql, reason, r)
 	}
 	if reason != "" {
 		return

@@ -137,6 +137,7 @@ type scan struct {
 	updates bool
 	deletes bool
 	open    []int // where the brackets around the current token begin
+	partner []int // of each bracket, or -1
 }
 
 // A token is a token with its identifier, if it is one.
@@ -179,6 +180,7 @@ func newScan(sql string) *scan {
 	for len(s.toks) > 0 && s.toks[len(s.toks)-1].is(";") {
 		s.toks = s.toks[:len(s.toks)-1]
 	}
+	s.pair()
 
 	return s
 }
@@ -341,36 +343,31 @@ func (s *scan) hasComma(start, end int) bool {
 	return false
 }
 
-// closing returns where the bracket that opens at i is closed.
+// closing returns where the bracket that opens at i is closed; if nowhere, the end.
 func (s *scan) closing(i int) int {
-	depth := 0
-	for j := i; j < len(s.toks); j++ {
-		switch {
-		case s.toks[j].is("(") || s.toks[j].is("["):
-			depth++
-		case s.toks[j].is(")") || s.toks[j].is("]"):
-			depth--
-			if depth == 0 {
-				return j
-			}
-		}
+	if j := s.partner[i]; j >= 0 {
+		return j
 	}
 	return len(s.toks)
 }
 
 // opening returns where the bracket that closes at i is opened, or -1.
-func (s *scan) opening(i int) int {
-	depth := 0
-	for j := i; j >= 0; j-- {
+func (s *scan) opening(i int) int { return s.partner[i] }
+
+// pair finds each bracket's partner, once for all: looking for it from every cast
+// would take quadratic time.
+func (s *scan) pair() {
+	s.partner = make([]int, len(s.toks))
+	var open []int
+	for i, t := range s.toks {
+		s.partner[i] = -1
 		switch {
-		case s.toks[j].is(")") || s.toks[j].is("]"):
-			depth++
-		case s.toks[j].is("(") || s.toks[j].is("["):
-			depth--
-			if depth == 0 {
-				return j
-			}
+		case t.is("("), t.is("["):
+			open = append(open, i)
+		case (t.is(")") || t.is("]")) && len(open) > 0:
+			last := open[len(open)-1]
+			open = open[:len(open)-1]
+			s.partner[i], s.partner[last] = last, i
 		}
 	}
-	return -1
 }

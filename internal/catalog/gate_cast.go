@@ -64,7 +64,8 @@ func (s *scan) castExpression(typ int) {
 	}
 }
 
-// operand returns where the operand that ends at end begins: what :: binds to.
+// operand returns where the operand that ends at end begins: what :: binds to. Of
+// x::a::b it is a, whose cast has been judged.
 func (s *scan) operand(end int) int {
 	i := end
 	for {
@@ -88,12 +89,10 @@ func (s *scan) operand(end int) int {
 		default:
 			return -1
 		}
-		switch before := s.at(i - 1); {
-		case before.is(".") || before.is("::"):
-			i -= 2
-		default:
+		if !s.at(i - 1).is(".") {
 			return i
 		}
+		i -= 2
 	}
 }
 

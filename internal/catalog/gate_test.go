@@ -1,0 +1,64 @@
+package catalog
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestALiteralReadsTheClock(t *testing.T) {
+	t.Parallel()
+	for literal, want := range map[string]bool{
+		`'now'`: true, `'NOW'`: true, `' now '`: true, `'{a,now}'`: true, `'now1'`: true, `'2024 today'`: true,
+		`'nowhere'`: false, `'know'`: false, `''`: false, `'no''w'`: false, `'it''s'`: false, `'it''s now'`: true,
+		"'no'\n'w'": true, "'a'\n'b'": true, `E'x'`: false, `E'\n'`: true, `e'now'`: true, `N'now'`: true, `U&'x'`: true,
+		`$$now$$`: true, `$now$x$now$`: true, `$$x$$`: false, `'allballs'`: false, `'infinity'`: false, `'epoch'`: false,
+		`'tomorrow'`: true, `'yesterday'`: true, `'Yesterday 10:00'`: true, `'tomorrows'`: false, `'`: true,
+	} {
+		if got := literalReadsClock(literal); got != want {
+			t.Errorf("%s: %v", literal, got)
+		}
+	}
+}
+
+func TestTheGateTakesLinearTime(t *testing.T) {
+	t.Parallel()
+	for _, piece := range []string{
+		"date(", "(", "x::date", "CAST(x AS date", "a.", "f(a,", "date(a)::date,", "))", "AS ",
+	} {
+		cost := func(n int) time.Duration {
+			sql, best := "SELECT "+strings.Repeat(piece, n), time.Hour
+			for range 2 {
+				start := time.Now()
+				Gate(sql)
+				best = min(best, time.Since(start))
+			}
+			return best
+		}
+		// 64 times the text takes 64 times as long, or 4096 times; what lies
+		// between is room for a busy machine.
+		if a, b := cost(2000), cost(128000); b > 1000*a {
+			t.Errorf("%q: %v, and 64 times as much %v", piece, a, b)
+		}
+	}
+}
+
+func TestATextWithANulIsNotLetThrough(t *testing.T) {
+	t.Parallel()
+	for _, sql := range []string{"SELECT 1\x00", "SELECT '\x00'", "\x00SELECT 1"} {
+		if c, reason := Gate(sql); reason != Unreadable || c.Effect != Anything {
+			t.Errorf("%q: %s, %v", sql, reason, c.Effect)
+		}
+	}
+}
+
+func TestALongNameIsNotLetThrough(t *testing.T) {
+	t.Parallel()
+	// PostgreSQL cuts it to 63 bytes, and then it may be another function's.
+	if _, reason := Gate("SELECT " + strings.Repeat("x", 64) + "()"); reason != Unreadable {
+		t.Error(reason)
+	}
+	if _, reason := Gate("SELECT " + strings.Repeat("x", 63) + "()"); reason != "" {
+		t.Error(reason)
+	}
+}
