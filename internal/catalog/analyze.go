@@ -52,7 +52,7 @@ func (c *Catalog) Analyze(ctx context.Context, conn *pgconn.PgConn, sql string) 
 	switch {
 	case candidate.Effect == Nothing:
 		return a, nil
-	case candidate.Effect == Anything || !readsPlainly(conn):
+	case candidate.Effect == Anything || !readsPlainly(conn, sql):
 		if a.Reason == "" {
 			a.Reason = Escapes
 		}
@@ -85,10 +85,14 @@ func (c *Catalog) Analyze(ctx context.Context, conn *pgconn.PgConn, sql string) 
 	return a, nil
 }
 
-// readsPlainly reports whether the lexer reads texts as the server does.
-func readsPlainly(conn *pgconn.PgConn) bool {
-	return conn.ParameterStatus("standard_conforming_strings") == "on" &&
-		conn.ParameterStatus("client_encoding") == "UTF8"
+// readsPlainly reports whether the lexer reads a text as the server does. In other
+// encodings than UTF-8 it folds more letters than those of ASCII.
+func readsPlainly(conn *pgconn.PgConn, sql string) bool {
+	if conn.ParameterStatus("standard_conforming_strings") != "on" || conn.ParameterStatus("client_encoding") != "UTF8" {
+		return false
+	}
+	notASCII := func(r rune) bool { return r >= 0x80 }
+	return conn.ParameterStatus("server_encoding") == "UTF8" || !strings.ContainsFunc(sql, notASCII)
 }
 
 // parse is the round trip.

@@ -179,6 +179,7 @@ type hazards struct {
 	Operators []hazard `json:"operators"`
 	Casts     []hazard `json:"casts"`
 	Domains   []hazard `json:"domains"`
+	Defaults  []hazard `json:"defaults"` // of domains
 	Classes   []hazard `json:"classes"`
 	// Views are functions that views and policies call.
 	Views []funcID `json:"views"`
@@ -190,7 +191,7 @@ type hazard struct {
 	Names    []string `json:"names"`    // of those types
 	Built    bool     `json:"built"`    // all of them came with the server
 	Function funcID   `json:"function"` // that does it
-	Check    string   `json:"check"`    // of a domain
+	Check    string   `json:"check"`    // of a domain, or its default
 
 	check *body
 }

@@ -95,8 +95,8 @@ func TestWhatIsLetThroughIsOneStatementWithOneResult(t *testing.T) {
 	execute(t, one, `
 		INSERT INTO users (id, name, email, born, created_at, state, data, tags)
 		SELECT i, 'n' || i, 'today', '2024-01-01', '2024-01-01', 'ok', '{"a": "now"}', '{today,x}' FROM generate_series(1, 4) i;
-		INSERT INTO orders (user_id, total, status, placed) SELECT i, i, 'open', '2024-02-02' FROM generate_series(1, 4) i;
-		INSERT INTO items SELECT i, i, 'yesterday' FROM generate_series(1, 4) i;
+		INSERT INTO orders (user_id, total, status, placed) SELECT i, +i, 'open', '2024-02-02' FROM generate_series(1, 4) i;
+		INSERT INTO items SELECT i, +i, 'yesterday' FROM generate_series(1, 4) i;
 		INSERT INTO part SELECT i, '2024-05-05', 'a' FROM generate_series(1, 4) i;
 		REFRESH MATERIALIZED VIEW m_users`)
 	two := connect(t, dsn)

@@ -32,6 +32,8 @@ type Candidate struct {
 	aliases []string // names that stand where an alias may
 	selects int      // how often a query begins
 	with    bool     // a WITH clause
+	tables  bool     // a call where a relation may stand
+	dated   []string // functions that are taken to yield dates
 }
 
 // An Effect is what a kind of statement may do to relations.
@@ -65,7 +67,7 @@ func Gate(sql string) (Candidate, Reason) {
 	s.read()
 	c.calls, c.dotted, c.words, c.ops = s.calls, s.dotted, s.words, s.ops
 	c.types, c.columns, c.aliases = s.types, s.columns, s.aliases
-	c.selects, c.with = s.selects, s.with
+	c.selects, c.with, c.tables, c.dated = s.selects, s.with, s.tables, s.dated
 	c.classify(st, s)
 
 	reason := s.reason
@@ -96,7 +98,7 @@ func (c *Candidate) plainColumns() bool {
 	if len(c.columns) == 0 {
 		return true
 	}
-	if c.selects != 1 || c.with {
+	if c.selects != 1 || c.with || c.tables || len(c.aliases) >= maxAliases {
 		return false
 	}
 	for _, column := range c.columns {
@@ -131,6 +133,9 @@ type scan struct {
 	aliases []string
 	selects int
 	with    bool
+	tables  bool
+	dated   []string
+	inFrom  bool // in a FROM clause, as far as words tell
 	setter  bool
 	into    bool
 	inserts bool
@@ -150,6 +155,10 @@ type token struct {
 // longestName is how many bytes of an identifier PostgreSQL looks at. Longer ones
 // it cuts, so that two texts mean one name.
 const longestName = 63
+
+// maxAliases is how many names are taken from lists of columns. With more of them
+// no column is plain.
+const maxAliases = 1000
 
 func newScan(sql string) *scan {
 	s := &scan{}
@@ -185,13 +194,15 @@ func newScan(sql string) *scan {
 	return s
 }
 
+// lower folds ASCII only, byte by byte, as PostgreSQL does in UTF-8.
 func lower(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= 'A' && r <= 'Z' {
-			return r + ('a' - 'A')
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + ('a' - 'A')
 		}
-		return r
-	}, s)
+	}
+	return string(b)
 }
 
 // is reports whether the token is this mark.
@@ -250,6 +261,7 @@ func (s *scan) mark(i int, t token) {
 	switch t.text {
 	case "(", "[":
 		s.open = append(s.open, i)
+		s.columnList(i)
 	case ")", "]":
 		if len(s.open) > 0 {
 			s.open = s.open[:len(s.open)-1]
@@ -258,6 +270,19 @@ func (s *scan) mark(i int, t token) {
 		s.cast(i-1, i+1)
 	case ";": // the last one is gone
 		s.unreadable = s.unreadable || !s.inBody
+	}
+}
+
+// columnList takes the names in the brackets of "AS t (a, b)", or of what may be
+// its short form, for aliases.
+func (s *scan) columnList(open int) {
+	if !s.at(open-1).named() || !s.at(open-2).word("as") && !s.aliasPlace(open-1) {
+		return
+	}
+	for i, end := open+1, s.closing(open); i < end && len(s.aliases) < maxAliases; i++ {
+		if t := s.at(i); t.named() {
+			s.aliases = append(s.aliases, t.name)
+		}
 	}
 }
 
@@ -316,6 +341,13 @@ func (s *scan) call(i int, t token, behindDot bool) {
 		n.schema = s.at(i - 2).name
 	}
 	s.calls = append(s.calls, n)
+	first := i // of the chain of names
+	for first > 1 && s.at(first-1).is(".") {
+		first -= 2
+	}
+	if b := s.at(first - 1); s.inFrom && (b.is(",") || b.is("(") || b.word("from") || b.word("join") || b.word("lateral")) {
+		s.tables = true
+	}
 	if t.name == "set_config" {
 		s.setter = true
 	}

@@ -143,7 +143,7 @@ func (s *scan) datedOperand(start, end int) bool {
 	if start == end && last.word("null") {
 		return true
 	}
-	if (end-start)%2 != 0 || start == end && last.kind == sqltext.Word && (last.name == "end" || isClauseWord(last.name)) {
+	if (end-start)%2 != 0 || start == end && last.kind == sqltext.Word && isClauseWord(last.name) {
 		return false
 	}
 	s.columns = append(s.columns, last.name)
@@ -151,8 +151,8 @@ func (s *scan) datedOperand(start, end int) bool {
 	return true
 }
 
-// datedCall reports whether start to end is one call of a function all of whose
-// overloads yield dates, times or numbers.
+// datedCall reports whether start to end is one call of a function that yields
+// dates, unless there are others of its name.
 func (s *scan) datedCall(start, end int) bool {
 	open := s.opening(end)
 	if open != start+1 || s.at(start).kind != sqltext.Word {
@@ -160,6 +160,7 @@ func (s *scan) datedCall(start, end int) bool {
 	}
 	switch s.at(start).name {
 	case "date_trunc", "date_bin", "to_timestamp", "to_date", "make_date", "make_timestamp", "make_timestamptz":
+		s.dated = append(s.dated, s.at(start).name)
 		return true
 	default:
 		return false

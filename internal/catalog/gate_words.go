@@ -39,6 +39,11 @@ func (s *scan) keyword(i int, t token) {
 		s.refuse(DocumentColumns)
 	case "as":
 		s.castAs(i)
+	case "from":
+		inside := len(s.open) > 0 && isFromFunction(s.at(s.open[len(s.open)-1]-1).name)
+		s.inFrom = s.inFrom || !inside
+	case "where", "group", "order", "having", "limit", "window":
+		s.inFrom = false
 	case "at": // AT TIME ZONE, AT LOCAL
 		if s.at(i+1).word("time") || s.at(i+1).word("local") {
 			s.calls = append(s.calls, name{name: "timezone"})

@@ -147,6 +147,38 @@ func TestWhatNoTokenShowsIsFoundByItsTypes(t *testing.T) {
 			"INSERT INTO top VALUES (1)", "not_a_read (tr) writes top everything by trigger held ddl",
 		},
 		{
+			"a domain's default", "CREATE FUNCTION w() RETURNS int LANGUAGE sql AS 'DELETE FROM moody RETURNING 1'; CREATE DOMAIN d AS int DEFAULT w(); CREATE TABLE f (id int, x d)",
+			"INSERT INTO f (id) VALUES (1)", "not_a_read (d) writes f everything by domain held",
+		},
+		{
+			"a domain's default, read", "CREATE DOMAIN d AS timestamptz DEFAULT now(); CREATE TABLE f (id int, x d)",
+			"SELECT x FROM f", "cacheable reads f",
+		},
+		{
+			"a temporary function", "CREATE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+			"SELECT pg_temp.f()", "function (f) everything by function held ddl",
+		},
+		{
+			"a function that yields a date by name only", "CREATE FUNCTION date_trunc(int) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT 'to' || 'day' $$",
+			"SELECT date_trunc(1)::date", "clock_cast (date_trunc)",
+		},
+		{
+			"a function whose column hides another", "CREATE TABLE born (born date); CREATE FUNCTION g() RETURNS TABLE (born text) LANGUAGE sql IMMUTABLE AS $$ SELECT 'to' || 'day' $$",
+			"SELECT s.born::date FROM born b, g() s", "clock_cast reads born",
+		},
+		{
+			"a function's column by another name", "CREATE TABLE born (born date)",
+			"SELECT s.born::date FROM born b JOIN unnest($1::text[]) WITH ORDINALITY s (born, n) ON true", "clock_cast reads born",
+		},
+		{
+			"values by the name of a column", "CREATE TABLE born (born date)",
+			"SELECT s.born::date FROM born b, (VALUES ('to' || 'day')) s (born)", "clock_cast reads born",
+		},
+		{
+			"a cast within a function", "CREATE FUNCTION d(x text) RETURNS date LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN x::date; END'",
+			"SELECT d(name) FROM plain", "function_body (d) reads plain",
+		},
+		{
 			"an index expression", "CREATE FUNCTION ix(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN DELETE FROM moody; RETURN 1; END'; CREATE INDEX ON plain (ix(id))",
 			"INSERT INTO plain VALUES (1)", "not_a_read (ix) writes plain everything by default held",
 		},

@@ -1,6 +1,9 @@
 package catalog
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // A judge decides from what is known, and notes what it misses; a verdict counts
 // only if nothing was missed.
@@ -75,6 +78,9 @@ func filter[T any](all []T, n name, path []string, schema func(T) string) []T {
 // as a type: then it is a cast, or it is the name of something with columns.
 func (j *judge) calls(calls []name, path []string, m measure) verdict {
 	for _, n := range calls {
+		if strings.HasPrefix(n.schema, "pg_temp") { // the session's own, under another name
+			return verdict{reason: Function, culprit: n.name}
+		}
 		functions := j.functionsNamed(n, path)
 		var types []*typeFact
 		if m == settled { // asked for at once with the functions
@@ -306,10 +312,14 @@ func (j *judge) spoilt(t touched, m measure) verdict {
 		j.want.hazards = true
 		return verdict{}
 	}
+	defaults := h.Defaults
+	if m == settled { // a query has no use for them
+		defaults = nil
+	}
 	for _, group := range []struct {
 		reason  Reason
 		hazards []hazard
-	}{{Cast, h.Casts}, {Domain, h.Domains}, {OperatorClass, h.Classes}} {
+	}{{Cast, h.Casts}, {Domain, h.Domains}, {Domain, defaults}, {OperatorClass, h.Classes}} {
 		for i := range group.hazards {
 			z := &group.hazards[i]
 			if !z.Built && !t.types && !slices.ContainsFunc(z.Names, func(n string) bool { return slices.Contains(t.words, n) }) {

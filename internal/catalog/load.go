@@ -123,6 +123,9 @@ WITH suspect AS (
   SELECT 'domain', NULL, '', pg_get_constraintdef(k.oid), ARRAY[k.contypid]
   FROM pg_constraint k WHERE k.contypid <> 0 AND k.contype = 'c'
   UNION ALL
+  SELECT 'default', NULL, '', pg_get_expr(t.typdefaultbin, 0), ARRAY[t.oid]
+  FROM pg_type t WHERE t.oid >= 16384 AND t.typdefaultbin IS NOT NULL
+  UNION ALL
   SELECT 'class', s.oid, s.proname, '', ARRAY[a.amproclefttype, a.amprocrighttype]
   FROM pg_amproc a JOIN suspect s ON s.oid = a.amproc
 ), described AS (
@@ -140,6 +143,7 @@ SELECT json_build_object(
     FROM pg_operator o JOIN suspect s ON s.oid = o.oprcode),
   'casts', (SELECT json_agg(row_to_json(d)) FROM described d WHERE kind = 'cast'),
   'domains', (SELECT json_agg(row_to_json(d)) FROM described d WHERE kind = 'domain'),
+  'defaults', (SELECT json_agg(row_to_json(d)) FROM described d WHERE kind = 'default'),
   'classes', (SELECT json_agg(row_to_json(d)) FROM described d WHERE kind = 'class'),
   'views', (SELECT json_agg(json_build_object('oid', s.oid::int8, 'name', s.proname)) FROM suspect s
     WHERE s.oid IN (SELECT d.refobjid FROM pg_depend d WHERE d.refclassid = 'pg_proc'::regclass

@@ -76,7 +76,7 @@ func (m *maker) fill() string {
 	var b strings.Builder
 	b.WriteString("BEGIN;")
 	for _, t := range m.tables {
-		fmt.Fprintf(&b, "INSERT INTO %s SELECT n, n, n, 'w' || n FROM generate_series(1, 6) AS n;\n", t)
+		fmt.Fprintf(&b, "INSERT INTO %s SELECT n, +n, n + 0, 'w' || n FROM generate_series(1, 6) AS n;\n", t)
 	}
 	b.WriteString("COMMIT;")
 	return b.String()

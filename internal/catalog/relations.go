@@ -107,6 +107,13 @@ func (j *judge) candidate(c *Candidate, path []string, m measure) verdict {
 	if m != settled {
 		return verdict{}
 	}
+	for _, n := range c.dated {
+		for _, f := range j.functionsNamed(name{name: n}, path) {
+			if !f.Built {
+				return verdict{reason: ClockCast, culprit: n}
+			}
+		}
+	}
 	return j.casts(c.types, path)
 }
 

@@ -191,6 +191,11 @@ WITH w AS (SELECT name AS born FROM users) SELECT born::date FROM w
 SELECT timetz '10:00'
 SELECT '10:00'::time with time zone
 SELECT '10:00'::time(3) with time zone
+SELECT extract(hour FROM '10:00'::time with time zone)
+SELECT extract(hour FROM CAST(name AS time(3) with time zone)) FROM users
+SELECT s.born::date FROM users u, unnest($1::text[]) AS s (born)
+SELECT s.born::date FROM users u, unnest($1::text[]) s (born)
+SELECT u.created_at::date, max(upper(u.name)) FROM users u JOIN orders o ON o.user_id = u.id GROUP BY 1 ORDER BY min(o.id)
 SELECT * FROM zoned
 SELECT max(t) FROM zoned
 SELECT $1 = t FROM zoned
