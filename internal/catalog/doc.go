@@ -35,6 +35,11 @@
 // built in, or belong to functions that pass; casts, domains and operator classes
 // whose functions do not pass spoil whatever touches their types.
 //
+// Not covered: built-in functions that run a text as a query (query_to_xml, ts_stat)
+// within a view that another function reads; functions in C that are declared
+// IMMUTABLE and are not; and what a function does through a connection of its own
+// (dblink), which is another session's write.
+//
 // What data holds is not trusted: text becomes a date by way of words like
 // "today", so a cast from text to a date is refused unless the column is known not
 // to be text, and [ReadsClock] must be asked about each argument that is text.
