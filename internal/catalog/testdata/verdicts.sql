@@ -278,6 +278,7 @@ DELETE FROM users WHERE id = $1
 DELETE FROM orders
 DELETE FROM items USING orders o WHERE o.id = items.order_id
 DELETE FROM self
+DELETE FROM fa
 DELETE FROM notes
 MERGE INTO items i USING users u ON u.id = i.id WHEN MATCHED THEN DELETE
 TRUNCATE notes
