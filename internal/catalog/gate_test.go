@@ -62,3 +62,26 @@ func TestALongNameIsNotLetThrough(t *testing.T) {
 		t.Error(reason)
 	}
 }
+
+// TestTheLocksHaveTheLastWord: whatever the gate let through, a lock that is not
+// that of a plain read refuses.
+func TestTheLocksHaveTheLastWord(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		s    split
+		want Reason
+	}{
+		{split{}, ""},
+		{split{locking: true}, LocksRows},
+		{split{targets: []Relation{20000}}, Modifies},
+		{split{odd: true}, LockMode},
+	} {
+		k := newKnowledge(1)
+		k.hazards = &hazards{}
+		j := &judge{k: k, want: newWant(), memory: map[verdictKey]verdict{}}
+		v := j.cacheable(&Candidate{}, &parsed{path: []string{"pg_catalog"}}, &tt.s)
+		if v.reason != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.s, v.reason, tt.want)
+		}
+	}
+}
