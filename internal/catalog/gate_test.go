@@ -85,3 +85,12 @@ func TestTheLocksHaveTheLastWord(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsNotReadToItsEndMayDoAnything(t *testing.T) {
+	t.Parallel()
+	for _, sql := range []string{"TRUNCATE users frobnicate", "TRUNCATE users, (a)", "TRUNCATE U&\"a\"", "COPY users", "COPY users (id"} {
+		if c, _ := Gate(sql); c.Effect != Anything {
+			t.Errorf("%s: effect %v", sql, c.Effect)
+		}
+	}
+}

@@ -213,3 +213,33 @@ func TestACatalogServesManySessionsAndForgets(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// TestADeferredTriggerMayWriteAfterTheLocksWereRead: also that of a table which
+// another trigger has written.
+func TestADeferredTriggerMayWriteAfterTheLocksWereRead(t *testing.T) {
+	t.Parallel()
+	conn, _ := database(t, read(t, "testdata/schema.sql"))
+	names := namesOf(t, conn)
+	for sql, late := range map[string]bool{
+		"INSERT INTO audited VALUES (1)":             false,
+		"INSERT INTO late VALUES (1)":                true,
+		"INSERT INTO orders (user_id) VALUES (NULL)": false, // its foreign key is no such trigger
+	} {
+		execute(t, conn, "BEGIN; "+sql)
+		held, everything, err := New().Held(t.Context(), conn)
+		if err != nil || everything != late {
+			t.Errorf("%s: %s, everything %v, %v", sql, names.list(held), everything, err)
+		}
+		execute(t, conn, "ROLLBACK")
+	}
+}
+
+func TestASchemaThatAppearsChangesTheKey(t *testing.T) {
+	t.Parallel()
+	conn, _ := database(t, "SET search_path TO later, public")
+	before := session(t, conn)
+	execute(t, conn, "CREATE SCHEMA later")
+	if session(t, conn) == before {
+		t.Error("the same key")
+	}
+}
