@@ -26,6 +26,7 @@ func TestParseRefusesWhatIsNotAnEncodedSet(t *testing.T) {
 		"2^40 columns":        {1, 0, 0, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20, 0},
 		"a third format":      {1, 0, 0, 1, 1, 'v', 0, 0, 0, 23, 0, 0, 0, 0, 2, 0},
 		"a column too few":    {1, 1, 0, 1, 1, 'v', 0, 0, 0, 25, 0, 0, 0, 0, 0, 1, 0},
+		"a value too many":    {1, 1, 0, 1, 1, 'v', 0, 0, 0, 25, 0, 0, 0, 0, 0, 3, 2, 0, 0},
 		"a value too long":    {1, 1, 0, 1, 1, 'v', 0, 0, 0, 25, 0, 0, 0, 0, 0, 3, 2, 9, 'x'},
 	} {
 		if _, err := rowset.Parse(b); err == nil || !strings.HasPrefix(err.Error(), "rowset: ") {
