@@ -46,15 +46,16 @@ func (b *Builder) Add(raw [][]byte) bool {
 	if b.arena == nil {
 		b.arena = make([]byte, 0, max(512, 8*length)) // most results are short
 	}
-	b.arena = binary.AppendUvarint(b.arena, uint64(length))
+	arena := appendUvarint(b.arena, length)
 	for _, value := range raw {
 		if value == nil {
-			b.arena = append(b.arena, 0)
+			arena = append(arena, 0)
 			continue
 		}
-		b.arena = binary.AppendUvarint(b.arena, uint64(len(value)+1))
-		b.arena = append(b.arena, value...)
+		arena = appendUvarint(arena, len(value)+1)
+		arena = append(arena, value...)
 	}
+	b.arena = arena
 	b.rows++
 	return true
 }
@@ -63,6 +64,14 @@ func (b *Builder) Add(raw [][]byte) bool {
 // of a result that was not read to its end, counts as a SELECT of these rows.
 func (b *Builder) Set(tag pgconn.CommandTag) *Set {
 	return newSet(b.fields, b.fieldsSize, b.arena, b.rows, tag.String())
+}
+
+// appendUvarint is inlined for the one byte that nearly every length takes.
+func appendUvarint(b []byte, n int) []byte {
+	if n < 0x80 {
+		return append(b, byte(n))
+	}
+	return binary.AppendUvarint(b, uint64(n))
 }
 
 // uvarintLen is the length of n as a uvarint.

@@ -50,7 +50,7 @@ type workspace struct {
 
 // scan reads src into target, which must have the one type that f's kind has.
 func (w *workspace) scan(f *field, src []byte, target any) error {
-	if f.kind == kindPlanned || uint16(f.format) > 1 { //nolint:gosec // negative is large, that is meant
+	if f.kind == kindPlanned || uint16(f.format) > 1 { // negative is large
 		return w.types.PlanScan(f.oid, f.format, target).Scan(src, target)
 	}
 	plan := &w.plans[f.kind][f.format]

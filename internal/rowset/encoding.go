@@ -25,14 +25,14 @@ const version = 1
 // where a string is uvarint(length) byte*, and numbers are big endian.
 func (s *Set) AppendBinary(b []byte) []byte {
 	b = append(b, version)
-	b = binary.AppendUvarint(b, uint64(s.rows)) //nolint:gosec // a count
+	b = binary.AppendUvarint(b, uint64(s.rows))
 	b = appendString(b, s.tag)
 	b = binary.AppendUvarint(b, uint64(len(s.fields)))
 	for i := range s.fields {
 		f := &s.fields[i]
 		b = appendString(b, f.name)
 		b = binary.BigEndian.AppendUint32(b, f.oid)
-		b = binary.BigEndian.AppendUint32(b, uint32(f.modifier)) //nolint:gosec // bit for bit
+		b = binary.BigEndian.AppendUint32(b, uint32(f.modifier))
 		b = append(b, byte(f.format))
 	}
 	return appendString(b, s.arena)
@@ -58,7 +58,7 @@ func Parse(b []byte) (*Set, error) {
 		fields[i] = pgconn.FieldDescription{
 			Name:         string(p.bytes()),
 			DataTypeOID:  p.uint32(),
-			TypeModifier: int32(p.uint32()), //nolint:gosec // bit for bit
+			TypeModifier: int32(p.uint32()),
 			Format:       int16(p.number(pgtype.BinaryFormatCode)),
 		}
 	}
@@ -108,12 +108,12 @@ type parser struct {
 // number reads a number that is at most limit.
 func (p *parser) number(limit int) int {
 	v, n := binary.Uvarint(p.rest)
-	if n <= 0 || v > uint64(limit) { //nolint:gosec // limits are not negative
+	if n <= 0 || v > uint64(limit) {
 		p.fail()
 		return 0
 	}
 	p.rest = p.rest[n:]
-	return int(v) //nolint:gosec // at most limit
+	return int(v)
 }
 
 func (p *parser) bytes() []byte {

@@ -73,9 +73,9 @@ func kindOf(oid uint32, format int16) kind {
 }
 
 // Formats are the result formats that stdlib asks for, by type: what is not in it comes
-// as text. Who records a result must ask for these, as pgx.QueryResultFormatsByOID and
-// the first argument, because some values depend on it: a numeric asked for in binary
-// loses its trailing zeros.
+// as text. Who records a result must ask for these, as a pgx.QueryResultFormatsByOID
+// before the arguments: pgx reads only some of the binary formats into the strings that
+// stdlib makes of most types.
 func Formats() map[uint32]int16 {
 	return map[uint32]int16{
 		pgtype.BoolOID:        pgtype.BinaryFormatCode,

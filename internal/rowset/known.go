@@ -14,9 +14,9 @@ import (
 // an enum or a domain that nobody registered is.
 //
 // One difference is left, with Go 1.27 and a NULL only: for a NULL that no plan can scan
-// into its destination, pgx tries every type that the map has. So a NULL of a known type
-// may scan into a composite that only a registered type can fill, and not in a replay,
-// where it is an error.
+// into its destination, pgx tries the types that the map has, in random order. So a NULL
+// of a known type may scan into a composite that only a registered type can fill, and
+// not in a replay, where it is an error.
 func Known(m *pgtype.Map, fields []pgconn.FieldDescription) bool {
 	plain := pgtype.NewMap()
 	if !slices.EqualFunc(m.TryWrapScanPlanFuncs, plain.TryWrapScanPlanFuncs, sameFunc) {

@@ -54,7 +54,7 @@ func (r *Rows) Next(dest []driver.Value) error {
 // value is a column of a row, with the error that stdlib gives.
 func (w *workspace) value(f *field, column int, src []byte) (driver.Value, error) {
 	if src == nil {
-		return nil, nil //nolint:nilnil // NULL
+		return nil, nil // NULL
 	}
 	v, err := w.decode(f, src)
 	if err != nil {
@@ -69,8 +69,8 @@ func (r *Rows) advance() error {
 		return io.EOF
 	}
 	length, n := binary.Uvarint(r.rest)
-	r.row = r.rest[n : n+int(length)] //nolint:gosec // a length that was written from an int
-	r.rest = r.rest[n+int(length):]   //nolint:gosec // as above
+	r.row = r.rest[n : n+int(length)]
+	r.rest = r.rest[n+int(length):]
 	r.read, r.column = r.row, 0
 	return nil
 }
@@ -85,7 +85,7 @@ func cut(row []byte) (value, rest []byte) {
 	if length == 0 {
 		return nil, row[n:]
 	}
-	end := n + int(length) - 1 //nolint:gosec // a length that was written from an int
+	end := n + int(length) - 1
 	return row[n:end:end], row[end:]
 }
 
