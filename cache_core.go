@@ -133,7 +133,7 @@ func (q *queryCache) sweep(which int) {
 // connectionLost is called when a connection died without our doing: the server may have
 // crashed, and have lost what nobody waited to be written.
 func (q *queryCache) connectionLost() {
-	if q.mode == CacheLocal {
+	if q != nil && q.mode == CacheLocal {
 		q.counts.invalidated[causeLost].Add(1)
 		q.ledger.Flush()
 	}

@@ -16,7 +16,7 @@ func TestExplainCacheTellsWhyAResultIsKeptOrNot(t *testing.T) {
 		"update item set name = 'x'":                 "{false not_a_read  [] [item] false }",
 		"select * from fast":                         "{false unlogged  [fast] [] false }",
 		"do $$ begin end $$":                         "{false not_a_read  [] [] true opaque}",
-		"select * from pg_class":                     "{false catalog_relation pg_class [pg_class] [] false }",
+		"select * from pg_class":                     "{false catalog_relation pg_catalog.pg_class [pg_class] [] false }",
 		"select nothing from anywhere":               "{false refused  [] [] true refused}",
 		"select 'today'::date":                       "{false clock_literal  [] [] false }",
 		"select 1; select 2":                         "{false several  [] [] true opaque}",

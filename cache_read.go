@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -134,23 +135,25 @@ func (v *ruling) skipped(now time.Duration) string {
 
 // question returns the key, or why there is none.
 func (v *ruling) question(args []driver.NamedValue) (key, reason string) {
+	var buf [128]byte
+	b := v.key(buf[:0])
+	own := len(b)
 	for i := range args {
 		if isOption(args[i].Value) {
 			return "", bypassArguments
 		}
-		if computesClock(args[i].Value) {
-			return "", bypassClock
+	}
+	b, ok := cache.AppendArguments(b, args)
+	for i := range args {
+		if made, computes := computed(args[i].Value); ok && computes {
+			b, ok = cache.AppendArguments(b, []driver.NamedValue{{Value: made}})
 		}
 	}
-	var buf [128]byte
-	b := v.key(buf[:0])
-	own := len(b)
-	b, ok := cache.AppendArguments(b, args)
 	if !ok || len(b) > maxKey {
 		return "", bypassArguments
 	}
 	key = string(b)
-	// Every text that an argument holds stands in the key as it is.
+	// Every text that an argument holds or makes stands in the key as it is.
 	if catalog.ReadsClock(key[own:]) {
 		return "", bypassClock
 	}
@@ -166,42 +169,38 @@ func isOption(value any) bool {
 	return false
 }
 
-// computesClock reports whether an argument whose type makes its own text makes one that
-// says "today".
-func computesClock(value any) bool {
+// computed is what an argument makes of itself by a method: it may say more than the
+// argument's fields, the time of day for instance. What cannot be asked is no argument of
+// a key.
+func computed(value any) (made any, computes bool) {
 	switch v := value.(type) {
 	case nil, string, []byte, int64, int, int32, bool, float64, time.Time:
-		return false
+		return nil, false
 	case driver.Valuer:
-		made, err := safeValue(v)
-		if err != nil {
-			return true
-		}
-		switch text := made.(type) {
-		case string:
-			return catalog.ReadsClock(text)
-		case []byte:
-			return catalog.ReadsClock(string(text))
-		}
+		return madeSafely(v, v.Value), true
 	case fmt.Stringer:
-		return catalog.ReadsClock(safeString(v))
+		return madeSafely(v, func() (driver.Value, error) { return v.String(), nil }), true
 	}
-	return false
+	return nil, false
 }
 
-// safeValue is for the nil pointers of types whose methods do not expect them.
-func safeValue(v driver.Valuer) (value driver.Value, err error) {
+// unknowable is not taken for a part of a key.
+type unknowable struct{ _ func() }
+
+func madeSafely(v any, method func() (driver.Value, error)) (made any) {
+	if at := reflect.ValueOf(v); at.Kind() == reflect.Pointer && at.IsNil() {
+		return nil // NULL, whatever its method says
+	}
 	defer func() {
-		if recover() != nil {
-			value, err = nil, nil
+		if recover() != nil { // it will panic again, where its caller expects it
+			made = unknowable{}
 		}
 	}()
-	return v.Value()
-}
-
-func safeString(v fmt.Stringer) (text string) {
-	defer func() { _ = recover() }()
-	return v.String()
+	value, err := method()
+	if err != nil {
+		return unknowable{}
+	}
+	return value
 }
 
 // look answers from memory, or waits for the flight of the same question. It returns a

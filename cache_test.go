@@ -251,6 +251,7 @@ func (c *cachedDB) InUse() int { return c.DB.Stats().InUse }
 
 // lockedRead warms a query and empties the cache.
 func lockedRead(t *testing.T, c *cachedDB) string {
+	t.Helper()
 	const query = "select count(*) from item"
 	c.warm(query)
 	mustExec(t, c, "update item set name = name")

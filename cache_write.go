@@ -241,10 +241,8 @@ func (w *writing) end(err error) {
 	w.over = true
 	ph := w.ph
 	if ph.dead() || ph.pg.IsBusy() {
-		if errors.Is(err, driver.ErrBadConn) { // it was not sent
-			w.fence.Lower()
-			return
-		}
+		// Also with driver.ErrBadConn: pgx calls some errors safe to retry that come when
+		// the statement was sent.
 		w.q.unsettled.add(ph, w.fence, w.ddl)
 		return
 	}

@@ -188,9 +188,7 @@ func newCore(inner driver.Connector, cfg Config) (*core, error) {
 	if co.cache, err = newQueryCache(co); err != nil {
 		return nil, err
 	}
-	if co.cache != nil {
-		co.pool.onLost = co.cache.connectionLost
-	}
+	co.pool.cache.Store(co.cache)
 	co.adapt()
 	if co.metrics, err = registerMetrics(&co.cfg, co.stats); err != nil {
 		cfg.Logger.Warn("lifeguard: the pool's metrics could not be registered", "pool", cfg.Name, "error", err)

@@ -38,7 +38,7 @@ type pool struct {
 	keepsNo bool                 // the inner connector pools by itself: give everything back to it
 	now     func() time.Duration // the limiter's clock: monotonic, from its own epoch
 
-	onLost func() // a connection died by itself; nil without a query cache
+	cache atomic.Pointer[queryCache] // told when a connection died by itself; nil if it is off
 
 	ctx  context.Context // ends with the pool; bounds opening connections
 	stop context.CancelFunc
@@ -377,8 +377,8 @@ func (p *pool) put(ph *physical) {
 func (p *pool) end(ph *physical, reason endReason, done func()) {
 	p.ended[reason].Add(1)
 	ph.cached.ended.Store(true)
-	if reason == endLost && p.onLost != nil {
-		p.onLost()
+	if reason == endLost {
+		p.cache.Load().connectionLost()
 	}
 	p.mu.Lock()
 	p.closing++
