@@ -72,6 +72,9 @@ func (l *lateness) dial(ctx context.Context, network, address string) (net.Conn,
 }
 
 func (c *lateConn) Write(b []byte) (int, error) {
+	if c.cut.Load() {
+		return len(b), nil // nor does the server hear that the client has gone
+	}
 	if !c.late.matches(b) || !c.late.armed.CompareAndSwap(true, false) {
 		return c.Conn.Write(b)
 	}

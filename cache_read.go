@@ -55,8 +55,8 @@ const looks = 2
 // and error the query goes to the server, and its result to memory if there is a fill.
 func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, query string, args []driver.NamedValue) (driver.Rows, *fill, error) {
 	q := c.core.cache
-	if q == nil || st.Kind.Op() != sqltext.OpSelect || ctx.Err() != nil {
-		return nil, nil, nil
+	if q == nil || st.Kind.Op() != sqltext.OpSelect || ended(ctx) {
+		return nil, nil, nil // the lease says how the context has ended
 	}
 	v, reason := c.rulingNow(query)
 	var key string
@@ -85,6 +85,8 @@ func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, query stri
 	q.counts.bypass(reason)
 	return nil, nil, nil
 }
+
+func ended(ctx context.Context) bool { return ctx.Err() != nil }
 
 func (q *queryCache) canCapture(v *ruling) bool {
 	_, ok := v.reads.Capture()

@@ -3,6 +3,7 @@ package lifeguard_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -21,6 +22,7 @@ type step struct {
 
 func sqlStep(name string, others bool, texts ...string) step {
 	return step{name, others, func(t *testing.T, c *cachedDB) {
+		t.Helper()
 		for _, text := range texts {
 			mustExec(t, c, text)
 		}
@@ -266,7 +268,7 @@ func TestARowBeingReturnedFencesItsTableOff(t *testing.T) {
 	if n := c.stats().Bypasses["fenced"]; n == 0 {
 		t.Errorf("%+v", c.stats())
 	}
-	if err := rows.Close(); err != nil {
+	if err := errors.Join(rows.Close(), rows.Err()); err != nil {
 		t.Fatal(err)
 	}
 	c.same("after", allItems)
