@@ -168,11 +168,13 @@ func (c *Conn) sessionNow() *cacheSession {
 // databaseFacts is what a database has, in one generation of the catalog.
 type databaseFacts struct {
 	generation  uint64
-	readsWrite  bool // there are functions that a query could write through
+	readsWrite  bool // there are functions, or views, by which a query could write or SET
 	oddLanguage bool // there are functions of which nothing can be said
 }
 
-// factsQuery also tells this connection's backend from any other.
+// factsQuery also tells this connection's backend from any other. A function that is not
+// VOLATILE cannot write, but set_config it can call: a body that could, or is not there as
+// a text (BEGIN ATOMIC), counts too, and so does a view that calls it.
 const factsQuery = `
 SELECT pg_catalog.pg_backend_pid()::pg_catalog.text,
   (SELECT EXTRACT(epoch FROM a.backend_start) FROM pg_catalog.pg_stat_activity a
@@ -181,7 +183,11 @@ SELECT pg_catalog.pg_backend_pid()::pg_catalog.text,
   EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
     WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
     AND p.prorettype OPERATOR(pg_catalog.<>) 2279::pg_catalog.oid
-    AND (p.provolatile OPERATOR(pg_catalog.=) 'v'::"char" OR l.lanname OPERATOR(pg_catalog.<>) ALL (ARRAY['sql', 'plpgsql']::pg_catalog.name[])))::pg_catalog.text,
+    AND (p.provolatile OPERATOR(pg_catalog.=) 'v'::"char" OR l.lanname OPERATOR(pg_catalog.<>) ALL (ARRAY['sql', 'plpgsql']::pg_catalog.name[])
+      OR p.prosrc OPERATOR(pg_catalog.~*) 'set_config|execute' OR p.prosrc OPERATOR(pg_catalog.=) '')
+    UNION ALL SELECT FROM pg_catalog.pg_rewrite r WHERE r.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
+    AND r.ev_action::pg_catalog.text OPERATOR(pg_catalog.~) (SELECT pg_catalog.concat(':funcid ', p.oid, ' ') FROM pg_catalog.pg_proc p
+      WHERE p.proname OPERATOR(pg_catalog.=) 'set_config' AND p.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid))::pg_catalog.text,
   EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
     WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
     AND l.lanname OPERATOR(pg_catalog.<>) ALL (ARRAY['sql', 'plpgsql']::pg_catalog.name[]))::pg_catalog.text`
