@@ -1,0 +1,315 @@
+package lifeguard_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lifeguard-go/lifeguard"
+)
+
+// In a transaction, a function that replaces another one leaves no lock, and the catalog is
+// not forgotten.
+func TestHoleFunctionReplacedByAFunctionInATransaction(t *testing.T) {
+	c := openCached(t, cacheSchema+`
+		create function rate() returns int immutable language sql as 'select 1';
+		create function deploy() returns int language plpgsql as $$ begin
+			execute 'create or replace function rate() returns int immutable language sql as ''select 2''';
+			return 1; end $$`)
+	const query = "select id * rate() from item where id = $1"
+	c.warm(query, 7)
+	tx, err := c.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, tx, "select deploy()")
+	t.Log(c.stats().Invalidations)
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	t.Log(c.stats().Invalidations)
+	for range 4 { // the first ones find the session unknown
+		c.same("after COMMIT", query, 7)
+	}
+}
+
+// dblink commits at once, whatever becomes of the transaction around it.
+func TestHoleDblinkInATransactionThatIsRolledBack(t *testing.T) {
+	c := openCached(t, cacheSchema+"create extension if not exists dblink")
+	c.warm(oneItem, 1)
+	tx, err := c.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done string
+	err = tx.QueryRow("select dblink_exec($1, 'update item set name = ''linked'' where id = 1')", c.dsn).Scan(&done)
+	if err != nil {
+		t.Skip("dblink:", err)
+	}
+	c.same("before ROLLBACK", oneItem, 1)
+	_ = tx.Rollback()
+	c.same("after ROLLBACK", oneItem, 1)
+}
+
+// The function of a deferred trigger is replaced between the statement and COMMIT.
+func TestHoleDeferredTriggerReplacedInBetween(t *testing.T) {
+	c := openCached(t, cacheSchema+`
+		create function chk() returns trigger language plpgsql as $$ begin return null; end $$;
+		create constraint trigger chk after insert on item deferrable initially deferred for each row execute function chk()`)
+	const insert = "insert into item values ($1, 'x')"
+	for id := range 4 { // known
+		tx, err := c.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustExec(t, tx, insert, 1000+id)
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tx, err := c.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, tx, insert, 2000)
+	mustExec(t, c, `create or replace function chk() returns trigger language plpgsql as $$ begin
+		update other set name = 'deferred' where id = 1; return null; end $$`)
+	const others = "select name from other where id = $1"
+	c.warm(others, 1)
+	t.Log(c.stats().Invalidations)
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	t.Log(c.stats().Invalidations)
+	for range 4 {
+		c.same("after COMMIT", others, 1)
+	}
+}
+
+// A STABLE function may change settings, and is not looked at when its text is new.
+func TestHoleStableFunctionChangesTheSearchPath(t *testing.T) {
+	c := openCached(t, `create schema a; create schema b;
+		create table a.item (id int, name text); insert into a.item values (1, 'of a');
+		create table b.item (id int, name text); insert into b.item values (1, 'of b');
+		create function be(text) returns text stable language sql as $$ select set_config('search_path', $1, false) $$`)
+	c.SetMaxOpenConns(1)
+	mustExec(t, c, "set search_path to a")
+	c.warm("select name from item where id = $1", 1)
+	var now string
+	if err := c.QueryRow("select public.be('b')").Scan(&now); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.read("select name from item where id = $1", 1); got != "of b|\n" {
+		t.Errorf("got %q under search_path %s", got, now)
+	}
+}
+
+type panics struct{}
+
+func (panics) Value() (driver.Value, error) { panic("an argument's") }
+
+// A panic in an argument's method leaves the fence up for ever.
+func TestHoleAPanicLeavesTheFenceUp(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	c.warm(oneItem, 1)
+	func() {
+		defer func() { _ = recover() }()
+		_, err := c.Exec("update item set name = $1 where id = 3", panics{})
+		t.Log("no panic:", err)
+	}()
+	for range 6 {
+		c.read(oneItem, 1)
+	}
+	if !c.isWarm(oneItem, 1) {
+		t.Errorf("never again: %v", c.stats().Bypasses["fenced"])
+	}
+}
+
+// A connect hook that panics leaves a flight that nobody leads.
+func TestHoleAPanicOfTheConnectHookLeavesAFlight(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	cfg, err := lifeguard.ParseConfig(withSettings(c.dsn, "lifeguard_cache=local", "pool_max_conn_lifetime=1h"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := false
+	cfg.BeforeConnect = func(context.Context, *pgx.ConnConfig) error {
+		if bad {
+			panic("hook")
+		}
+		return nil
+	}
+	connector, err := lifeguard.NewConnector(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	h := openCachedOn(t, db, c.plain, c.dsn)
+	h.warm(oneItem, 1)
+	hold, err := h.Begin() // takes the only connection
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad = true
+	func() {
+		defer func() { t.Log("recovered:", recover()) }()
+		_, err := readAll(t.Context(), h.DB, oneItem, 2)
+		t.Log("no panic:", err)
+	}()
+	bad = false
+	_ = hold.Rollback()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if _, err := readAll(ctx, h.DB, oneItem, 2); err != nil {
+		t.Errorf("the same question waits for nobody: %v", err)
+	}
+}
+
+// Overlapping transactions keep each other from being known, in a database that has one
+// function in C, as nearly every extension brings.
+func TestHoleStormOfOverlappingTransactions(t *testing.T) {
+	c := openCached(t, cacheSchema+"create function plus(int, int) returns int immutable strict language internal as 'int4pl'")
+	const update = "update item set name = $1 where id = $2"
+	const read = "select name from item where id = $1"
+	begin := func() *sql.Tx {
+		tx, err := c.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	a := begin()
+	for i := range 40 { // the next one begins before the one before commits
+		b := begin()
+		mustExec(t, a, update, "x", 1+i%2)
+		var name string
+		if err := a.QueryRow(read, 1).Scan(&name); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		a = b
+	}
+	_ = a.Rollback()
+	before := c.stats().Invalidations
+	a = begin()
+	for i := range 20 {
+		b := begin()
+		mustExec(t, a, update, "x", 1+i%2)
+		if err := a.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		a = b
+	}
+	_ = a.Rollback()
+	if n := c.stats().Invalidations["ddl"] - before["ddl"]; n > 2 {
+		t.Errorf("%d of 20 commits of a known text were taken for DDL: %v", n, c.stats().Invalidations)
+	}
+}
+
+// NamedArgs are a QueryRewriter, so each such read empties the cache.
+func TestHoleNamedArgsEmptyTheCache(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	c.warm(oneItem, 1)
+	c.read("select name from item where id = @id", pgx.NamedArgs{"id": 1})
+	if !c.isWarm(oneItem, 1) {
+		t.Errorf("a read by NamedArgs has emptied the cache: %v", c.stats().Invalidations)
+	}
+}
+
+// Close returns while a query of plain lifeguard runs, and waits for a flight.
+func TestHoleCloseWaitsForAFlight(t *testing.T) {
+	for _, mode := range []string{"off", "local"} {
+		c := openCached(t, cacheSchema)
+		db := openDSN(t, withSettings(c.dsn, "lifeguard_cache="+mode))
+		const query = "select count(*) from item"
+		for range 3 {
+			if _, err := readAll(t.Context(), db, query); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mustExec(t, db, "update item set name = name")
+		release := c.lockItems()
+		asked := make(chan error, 1)
+		go func() { _, err := readAll(context.Background(), db, query); asked <- err }()
+		eventually(t, "the read to wait", func() bool { return c.blocked() == 1 })
+		closed := make(chan error, 1)
+		go func() { closed <- db.Close() }()
+		select {
+		case <-closed:
+		case <-time.After(3 * time.Second):
+			t.Errorf("%s: Close waits for a query", mode)
+		}
+		release()
+		t.Log(mode, "query:", <-asked)
+	}
+}
+
+// The length before a text is taken for a letter of it.
+func TestHoleLongClockArgument(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	today := "today" + strings.Repeat(" ", 60)
+	for range 6 {
+		c.read("select $1::date", today)
+	}
+	if c.isWarm("select $1::date", today) {
+		t.Error("'today' is answered from memory")
+	}
+}
+
+// SET LOCAL makes the session unknown though COMMIT restores it.
+func TestHoleSetLocal(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	c.SetMaxOpenConns(1)
+	c.warm(oneItem, 1)
+	hits := c.stats().Hits
+	for range 20 {
+		tx, err := c.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustExec(t, tx, "set local app.tenant = 'x'")
+		_ = tx.Rollback()
+		c.read(oneItem, 1)
+	}
+	if n := c.stats().Hits - hits; n < 15 {
+		t.Errorf("%d hits of 20: %v", n, c.stats().Bypasses["session_unknown"])
+	}
+}
+
+// A batch into one table keeps nobody else's results.
+func TestHoleABatchEmptiesTheCache(t *testing.T) {
+	c := openCached(t, cacheSchema+"create table events (n int)")
+	c.warm(oneItem, 1)
+	batch, err := lifeguard.NewBatchInserter[cacheRow](c.DB, "other", lifeguard.BatchConfig{})
+	if err != nil {
+		t.Skip(err)
+	}
+	_ = batch.Add(t.Context(), cacheRow{900, "x"})
+	_, _ = batch.Close(t.Context())
+	c.read(oneItem, 1)
+	if !c.isWarm(oneItem, 1) {
+		t.Errorf("gone: %v", c.stats().Invalidations)
+	}
+}
+
+// A procedure that writes one table costs every text its analysis.
+func TestHoleCallsMakeReadsDearer(t *testing.T) {
+	c := openCached(t, cacheSchema+"create procedure p() language sql as $$ update other set name = 'p' where id = 4 $$")
+	c.warm(oneItem, 1)
+	before := c.stats().Hits
+	for range 20 {
+		mustExec(t, c, "call p()")
+		c.read(oneItem, 1)
+		c.read(oneItem, 1)
+		c.read(oneItem, 1)
+	}
+	t.Logf("%d hits of 60, %v", c.stats().Hits-before, c.stats().Invalidations)
+}
