@@ -2,6 +2,7 @@
 
 # Pinned, and installed by this file alone.
 GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION   := v1.9.0
 
 BIN     := $(CURDIR)/bin
 TOOL    := go tool -modfile=$(CURDIR)/tools/go.mod
@@ -126,6 +127,18 @@ stack-down: ## stop them; their data are gone
 .PHONY: settings
 settings: ## write the tables of settings and metrics into README.md and docs
 	go test -run 'TestTheReadmeListsEverySetting|TestThePageOnObservability' -update .
+
+.PHONY: licences
+licences: ## write the table of licences into docs/licences.md
+	go test ./internal/supply -run Licences -update
+
+.PHONY: test-install
+test-install: ## install the command from an empty module cache, as a user would
+	LIFEGUARD_LONG=1 go test ./internal/supply -run TestTheCommandIsInstalled -count 1 -v
+
+.PHONY: vulncheck
+vulncheck: ## known vulnerabilities in what users link; asks vuln.go.dev
+	@set -e; for m in . crud lifeguardgorm; do echo "govulncheck in $$m"; (cd $$m && go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...); done
 
 .PHONY: clean
 clean: ## remove installed tools
