@@ -79,25 +79,37 @@ func described(v any) string {
 	}
 }
 
-// compare runs body over plain pgx, over Lifeguard, and over Lifeguard with no more
-// connections than the body needs at once. Each has a database of its own, and what they
-// note must be the same.
+// ways are how a body's database is opened. What is tight has no more connections than
+// the body needs at once; what is cached asks what may be kept often enough to be answered
+// from memory.
+func ways(conns int) map[string]way {
+	tight := fmt.Sprintf("&pool_max_conns=%d&lifeguard_queue=200", conns)
+	return map[string]way{
+		"pgx":           {driver: "pgx"},
+		"lifeguard":     {driver: lifeguard.DriverName},
+		"tight":         {driver: lifeguard.DriverName, keys: tight},
+		"cached":        {driver: insistentName, keys: "&lifeguard_cache=local"},
+		"cached, tight": {driver: insistentName, keys: "&lifeguard_cache=local" + tight},
+	}
+}
+
+type way struct{ driver, keys string }
+
+// compare runs body over plain pgx and over Lifeguard in several ways. Each has a database
+// of its own, and what they note must be the same.
 func compare(t *testing.T, conns int, body func(*testing.T, *world)) {
 	t.Helper()
 	var mu sync.Mutex // guards notes
 	notes := make(map[string][]string)
 	t.Run("over", func(t *testing.T) { // ends when all have
-		for name, c := range map[string]struct{ driver, keys string }{
-			"pgx":       {"pgx", ""},
-			"lifeguard": {lifeguard.DriverName, ""},
-			"tight":     {lifeguard.DriverName, fmt.Sprintf("&pool_max_conns=%d&lifeguard_queue=200", conns)},
-		} {
+		for name, c := range ways(conns) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				w := &world{driver: c.driver, dsn: pgtest.DSN(t) + c.keys}
 				w.db = openDB(t, w.driver, w.dsn)
 				body(t, w)
-				if name == "tight" {
+				w.checkCache(t)
+				if strings.HasSuffix(name, "tight") {
 					checkWithinLimit(t, w, conns)
 				}
 				mu.Lock()
@@ -109,11 +121,26 @@ func compare(t *testing.T, conns int, body func(*testing.T, *world)) {
 	if len(notes["pgx"]) == 0 && !t.Failed() && !t.Skipped() {
 		t.Error("the body noted nothing, so nothing was compared")
 	}
-	for _, name := range []string{"lifeguard", "tight"} {
+	for name := range ways(conns) {
 		if !t.Failed() && !slices.Equal(notes[name], notes["pgx"]) {
 			t.Errorf("%s:\n%s\nplain pgx:\n%s", name, strings.Join(notes[name], "\n"), strings.Join(notes["pgx"], "\n"))
 		}
 	}
+}
+
+// guarded reports whether the world stands on Lifeguard.
+func (w *world) guarded() bool { return w.driver != "pgx" }
+
+// checkCache says what the cache did, and that nothing is left under way.
+func (w *world) checkCache(t *testing.T) {
+	t.Helper()
+	if w.driver != insistentName {
+		return
+	}
+	connector, err := lifeguard.FromDB(w.db)
+	must(t, err)
+	st := connector.Stats().Cache
+	t.Logf("%d hits, %d misses, %d shared; bypassed for %v", st.Hits, st.Misses, st.Shared, reasonsOf(st.Bypasses))
 }
 
 // openDB opens a database until the end of the test.
@@ -160,7 +187,7 @@ func checkWithinLimit(t *testing.T, w *world, conns int) {
 // checkQueued fails if nobody had to wait for one of Lifeguard's connections.
 func checkQueued(t *testing.T, w *world) {
 	t.Helper()
-	if w.driver != lifeguard.DriverName {
+	if !w.guarded() {
 		return
 	}
 	connector, err := lifeguard.FromDB(w.db)
@@ -177,7 +204,7 @@ func checkQueued(t *testing.T, w *world) {
 // waiting returns how many statements wait for a connection now.
 func waiting(t *testing.T, w *world) int {
 	t.Helper()
-	if w.driver != lifeguard.DriverName {
+	if !w.guarded() {
 		return int(w.db.Stats().WaitCount)
 	}
 	connector, err := lifeguard.FromDB(w.db)

@@ -383,7 +383,7 @@ func TestGORMsPrepareStmtWaitsForItself(t *testing.T) {
 	compare(t, 1, func(t *testing.T, w *world) {
 		db := openGORM(t, w, preparing)
 		w.db.SetMaxOpenConns(1)
-		if w.driver == lifeguard.DriverName {
+		if w.guarded() {
 			w.db.SetMaxOpenConns(0) // pool_max_conns it is
 			connector, err := lifeguard.FromDB(w.db)
 			must(t, err, connector.SetLimit(1))

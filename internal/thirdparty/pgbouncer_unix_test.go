@@ -167,19 +167,24 @@ func TestPgBouncer(t *testing.T) {
 		{"session", "cache_statement"},
 		{"session", "exec"},
 	} {
-		for name, driver := range map[string]string{"pgx": "pgx", "lifeguard": lifeguard.DriverName} {
+		for name, driver := range map[string]string{"pgx": "pgx", "lifeguard": lifeguard.DriverName, "cached": insistentName} {
+			guarded := driver != "pgx"
 			t.Run(c.pooling+"/"+c.execMode+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				dsn := startPgBouncer(t, pgtest.DSN(t), c.pooling) + "&default_query_exec_mode=" + c.execMode
-				if driver == lifeguard.DriverName && c.pooling == "transaction" {
+				switch {
+				case guarded && c.pooling == "transaction":
 					dsn += "&pool_max_conns=12" // more than PgBouncer has
-				} else if driver == lifeguard.DriverName {
+				case guarded:
 					dsn += fmt.Sprint("&pool_max_conns=", bouncerServers)
+				}
+				if name == "cached" {
+					dsn += "&lifeguard_cache=local"
 				}
 				db := openDB(t, driver, dsn)
 				if c.pooling == "session" {
 					db.SetMaxOpenConns(bouncerServers) // pgx has no other limit
-					if driver == lifeguard.DriverName {
+					if guarded {
 						db.SetMaxOpenConns(0)
 					}
 				}
@@ -188,8 +193,23 @@ func TestPgBouncer(t *testing.T) {
 				if c.pooling == "session" {
 					usePreparedBounced(t, w)
 				}
+				w.checkCache(t)
+				if name == "cached" {
+					checkKeepsNothing(t, w)
+				}
 			})
 		}
+	}
+}
+
+// checkKeepsNothing fails if a result was kept: which session a query meets behind a
+// pooler, nobody can say.
+func checkKeepsNothing(t *testing.T, w *world) {
+	t.Helper()
+	connector, err := lifeguard.FromDB(w.db)
+	must(t, err)
+	if st := connector.Stats().Cache; st.Misses > 0 || st.Bypasses["proxied"] == 0 {
+		t.Errorf("%d results were to be kept; bypassed: %v", st.Misses, st.Bypasses)
 	}
 }
 

@@ -196,3 +196,28 @@ func TestABatchSaysWhatTheServerDoesNotTell(t *testing.T) {
 		t.Errorf("CopyInto, which asks nothing, wrote %d rows: %v", n, err)
 	}
 }
+
+func TestTheCacheKeepsNothingOfAServerThatDoesNotTell(t *testing.T) {
+	t.Parallel()
+	dsn, _ := limited(t)
+	db := openDB(t, lifeguard.DriverName, dsn+"&lifeguard_cache=local")
+	w := &world{db: db}
+	w.exec(t, "create table pets (id int primary key, name text)", "insert into pets values (1, 'Rex')")
+	connector, err := lifeguard.FromDB(db)
+	must(t, err)
+	for i := range 6 {
+		var n int
+		must(t, db.QueryRowContext(t.Context(), "select count(*) from pets").Scan(&n))
+		if n != i+1 {
+			t.Fatalf("%d rows, want %d", n, i+1)
+		}
+		w.exec(t, fmt.Sprintf("insert into pets values (%d, 'Rex')", i+2))
+	}
+	if st := connector.Stats().Cache; st.Hits+st.Misses > 0 || len(reasonsOf(st.Bypasses)) == 0 {
+		t.Errorf("of a server that does not tell, something was kept: %d hits, %d misses; bypassed for %v", st.Hits, st.Misses, reasonsOf(st.Bypasses))
+	}
+	x, err := connector.ExplainCache(t.Context(), "select count(*) from pets")
+	if x.Cacheable || err != nil && !strings.Contains(err.Error(), "pg_stat_activity") {
+		t.Errorf("explained as %+v, error %v; want what is missing: pg_stat_activity", x, err)
+	}
+}

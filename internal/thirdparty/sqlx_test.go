@@ -20,6 +20,7 @@ type person struct {
 func openSqlx(t *testing.T, w *world) map[string]*sqlx.DB {
 	t.Helper()
 	sqlx.BindDriver(lifeguard.DriverName, sqlx.DOLLAR)
+	sqlx.BindDriver(insistentName, sqlx.DOLLAR)
 	opened, err := sqlx.Open(w.driver, w.dsn)
 	must(t, err)
 	t.Cleanup(func() { _ = opened.Close() })
