@@ -236,11 +236,25 @@ func (q *queryCache) readFacts(ctx context.Context, ph *physical, generation uin
 	row := result.Rows[0]
 	ph.cached.started, ph.cached.standby = string(row[1]), string(row[2]) == "true"
 	ph.cached.proxied = string(row[0]) != strconv.FormatUint(uint64(ph.pg.PID()), 10)
-	mode := ph.pgxConn().Config().DefaultQueryExecMode
-	ph.cached.simple = mode == pgx.QueryExecModeSimpleProtocol || mode == pgx.QueryExecModeExec
+	ph.cached.simple = sendsUnasked(ph.pgxConn().Config())
 	q.facts.Store(&databaseFacts{generation: generation, readsWrite: string(row[3]) == "true", oddLanguage: string(row[4]) == "true"})
 	q.sawServer(incarnation(ctx, ph.pg))
 	return nil
+}
+
+// sendsUnasked reports whether pgx sends texts without asking for their parameters' types,
+// or nothing at all: a mode that needs a cache of pgx's own fails without it, and what comes
+// from memory must not hide that.
+func sendsUnasked(cfg *pgx.ConnConfig) bool {
+	switch cfg.DefaultQueryExecMode {
+	case pgx.QueryExecModeCacheStatement:
+		return cfg.StatementCacheCapacity <= 0
+	case pgx.QueryExecModeCacheDescribe:
+		return cfg.DescriptionCacheCapacity <= 0
+	case pgx.QueryExecModeDescribeExec:
+		return false
+	}
+	return true
 }
 
 // sawServer compares this life of the server with the one seen before: a crash may have

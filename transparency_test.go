@@ -583,14 +583,13 @@ func argumentCases() map[string]argumentCase {
 	return cases
 }
 
-func TestTransparencyOfResultShapes(t *testing.T) {
-	dsn := pgtest.DSN(t)
-	prepareSchema(t, dsn)
+// resultShapes are queries whose results are of every shape, by name.
+func resultShapes() map[string]string {
 	wide := make([]string, 1600)
 	for i := range wide {
 		wide[i] = fmt.Sprintf("%d as c%d", i, i)
 	}
-	shapes := map[string]string{
+	return map[string]string{
 		"no column":                 "select",
 		"no columns, rows":          "select from generate_series(1, 3)",
 		"no rows":                   "select id, t from things where false",
@@ -637,6 +636,12 @@ func TestTransparencyOfResultShapes(t *testing.T) {
 		"invalid utf-8":             "select convert_from('\\xff'::bytea, 'utf8')",
 		"parameters without values": "select $1::int",
 	}
+}
+
+func TestTransparencyOfResultShapes(t *testing.T) {
+	dsn := pgtest.DSN(t)
+	prepareSchema(t, dsn)
+	shapes := resultShapes()
 	ran := 0
 	for _, mode := range execModes {
 		s := openSides(t, dsn, "default_query_exec_mode="+mode)
