@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"reflect"
+	"strings"
 	"time"
 )
 
@@ -18,9 +19,13 @@ import (
 // encoded as equal parameters; then the statement is not cached.
 //
 // Taken are: nil, booleans, all integers and floats, string, []byte, time.Time, and types
-// derived from these and structs of them that have no pointers inside, so that their
-// value says everything about them, whatever methods pgx may call; slices and arrays of
-// strings and of numbers; and pointers to all of these, as NULL or what they point to.
+// derived from these and structs of them that have neither pointers nor slices inside, so
+// that their value says everything about them and assigning it copies it; slices and
+// arrays of strings and of numbers; and pointers to all of these, as NULL or what they
+// point to. Not taken are types that tell pgx by methods of their own what they are: see
+// [Encodes]. What a driver.Valuer or a fmt.Stringer makes of itself is the caller's to ask.
+//
+// A type's number is this process's: keys are no use to another one.
 func AppendArguments(key []byte, args []driver.NamedValue) ([]byte, bool) {
 	for i := range args {
 		if args[i].Name != "" {
@@ -45,7 +50,7 @@ const (
 	tagString
 	tagBytes
 	tagTime
-	tagOther // then the type's name, and its kind's value
+	tagOther // then the type's number, and its kind's value
 )
 
 func appendValue(b []byte, value any) ([]byte, bool) {
@@ -76,10 +81,12 @@ func appendValue(b []byte, value any) ([]byte, bool) {
 }
 
 func appendOther(b []byte, v reflect.Value) ([]byte, bool) {
-	t := v.Type()
-	// The package's path too: two packages may have a type of one name.
-	b = appendString(appendString(b, t.PkgPath()), t.String())
-	if t.Kind() == reflect.Pointer {
+	t := typeOf(v.Type())
+	if t.encodes {
+		return nil, false
+	}
+	b = binary.AppendUvarint(b, t.number)
+	if v.Kind() == reflect.Pointer {
 		return appendPointer(b, v)
 	}
 	return appendKind(b, v)
@@ -127,14 +134,17 @@ func appendFields(b []byte, v reflect.Value) ([]byte, bool) {
 	ok := true
 	for i := 0; i < v.NumField() && ok; i++ {
 		field := v.Field(i)
-		if field.Type() == timeType {
+		switch {
+		case field.Type() == timeType:
 			if !field.CanInterface() {
 				return nil, false
 			}
 			b = appendTime(b, field.Interface().(time.Time)) //nolint:errcheck,forcetypeassert // it is one
-			continue
+		case field.Kind() == reflect.Slice: // whoever copies the struct shares it
+			return nil, false
+		default:
+			b, ok = appendKind(b, field)
 		}
-		b, ok = appendKind(b, field)
 	}
 	return b, ok
 }
@@ -176,4 +186,47 @@ func appendTime(b []byte, t time.Time) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(t.Nanosecond())) //nolint:gosec // below 1e9
 	b = binary.BigEndian.AppendUint32(b, uint32(offset))         //nolint:gosec // the same bits
 	return appendString(b, name)
+}
+
+// HasText reports whether one of the texts that an argument of a key holds is of a kind:
+// the argument itself, its fields, its elements, each by itself. Bytes count as a text.
+func HasText(value any, is func(string) bool) bool {
+	switch v := value.(type) {
+	case nil, bool, int64, int, int32, float64, time.Time:
+		return false
+	case string:
+		return is(v)
+	case []byte:
+		return is(string(v))
+	}
+	return hasText(reflect.ValueOf(value), is)
+}
+
+func hasText(v reflect.Value, is func(string) bool) bool {
+	switch v.Kind() { //nolint:exhaustive // the others hold no text, or are in no key
+	case reflect.String:
+		return is(v.String())
+	case reflect.Pointer:
+		return !v.IsNil() && hasText(v.Elem(), is)
+	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			var text strings.Builder
+			for i := range v.Len() {
+				text.WriteByte(byte(v.Index(i).Uint())) //nolint:gosec // it is one
+			}
+			return is(text.String())
+		}
+		for i := range v.Len() {
+			if hasText(v.Index(i), is) {
+				return true
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if hasText(v.Field(i), is) {
+				return true
+			}
+		}
+	}
+	return false
 }

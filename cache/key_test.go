@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"database/sql"
 	"database/sql/driver"
+	"fmt"
 	"math/big"
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 type (
@@ -75,6 +78,9 @@ func TestDifferentArgumentsMakeDifferentKeys(t *testing.T) {
 		{sql.NullString{Valid: true}},
 		{sql.NullString{String: "a", Valid: true}},
 		{sql.NullTime{Time: at, Valid: true}},
+		{pgtype.Text{String: "a", Valid: true}},
+		{pgtype.Int8{Int64: 1, Valid: true}},
+		{pgtype.UUID{Bytes: uuid{1}, Valid: true}},
 		{point{1, 2}},
 		{point{2, 1}},
 		{ptr("a")},
@@ -100,11 +106,67 @@ func TestDifferentArgumentsMakeDifferentKeys(t *testing.T) {
 	}
 }
 
+// tick says something else each time, and holds nothing.
+type tick struct{}
+
+func (tick) TextValue() (pgtype.Text, error) {
+	return pgtype.Text{String: time.Now().String(), Valid: true}, nil
+}
+
+type jsonTick struct{ N int }
+
+func (jsonTick) MarshalJSON() ([]byte, error) { return time.Now().MarshalJSON() }
+
+type circle struct{ next *circle }
+
+func oneID() any { type id int; return []id{7} }
+
+func anotherID() any { type id int; return []id{7} }
+
+func TestSlicesOfTwoTypesOfOneNameMakeTwoKeys(t *testing.T) {
+	t.Parallel()
+	a, b := oneID(), anotherID()
+	if fmt.Sprintf("%T", a) != fmt.Sprintf("%T", b) {
+		t.Fatal("this tests nothing")
+	}
+	ka, ok := AppendArguments(nil, named(a))
+	kb, ok2 := AppendArguments(nil, named(b))
+	if !ok || !ok2 || bytes.Equal(ka, kb) {
+		t.Errorf("%q and %q", ka, kb)
+	}
+}
+
+func TestTextsAreFoundWhereverAnArgumentHoldsThem(t *testing.T) {
+	t.Parallel()
+	for _, v := range []any{
+		"x", []byte("x"), status("x"), []string{"a", "x"}, []status{"x"}, ptr("x"), ptr(status("x")), [1]byte{'x'},
+		sql.NullString{String: "x"}, struct {
+			n int
+			s struct{ t string }
+		}{s: struct{ t string }{"x"}},
+	} {
+		if _, ok := AppendArguments(nil, named(v)); !ok {
+			t.Errorf("%#v is not taken", v)
+		}
+		if !HasText(v, func(s string) bool { return s == "x" }) {
+			t.Errorf("%#v: not found", v)
+		}
+		if HasText(v, func(s string) bool { return s == "ax" || s == "y" }) {
+			t.Errorf("%#v: found what is not there", v)
+		}
+	}
+	if HasText((*string)(nil), func(string) bool { return true }) {
+		t.Error("a nil pointer has a text")
+	}
+}
+
 func TestArgumentsThatSayTooLittleAreNotTaken(t *testing.T) {
 	t.Parallel()
 	for _, v := range []any{
 		big.NewInt(1), address{}, map[string]int{}, struct{ V any }{1}, func() {}, make(chan int), complex(1, 2),
 		[][]string{{"a"}}, []any{1}, []*string{nil}, &method{}, struct{ at time.Time }{}, reflect.ValueOf(1), ptr(ptr(big.NewInt(1))),
+		struct{ V []byte }{}, struct{ In struct{ V []string } }{}, pgtype.Bits{}, // shared by whoever copies the struct
+		tick{}, &tick{}, []tick{{}}, struct{ In tick }{}, jsonTick{}, circle{}, &circle{}, // what pgx asks for may change
 	} {
 		if key, ok := AppendArguments(nil, named(v)); ok {
 			t.Errorf("%T is taken, as %q", v, key)
