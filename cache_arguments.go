@@ -1,10 +1,52 @@
 package lifeguard
 
 import (
+	"context"
 	"database/sql/driver"
+	"fmt"
 	"reflect"
 	"slices"
+
+	"github.com/jackc/pgx/v5"
 )
+
+// namedToOrdinal does at once what pgx would do with pgx.NamedArgs and
+// pgx.StrictNamedArgs (and with pgx.StructArgs, which makes them): it puts the names'
+// values in the text's order. So the text that is looked at is the one that is sent. Any
+// other rewriter is left alone: it is given the connection, and may do anything.
+func namedToOrdinal(ctx context.Context, query string, args []driver.NamedValue) (string, []driver.NamedValue, error) {
+	var names pgx.QueryRewriter
+	var ordinal []driver.NamedValue // the options, then the values
+options:
+	for i := range args {
+		switch v := args[i].Value.(type) {
+		case pgx.NamedArgs:
+			names = v
+		case pgx.StrictNamedArgs:
+			names = v
+		case pgx.QueryExecMode, pgx.QueryResultFormats, pgx.QueryResultFormatsByOID:
+			ordinal = append(ordinal, args[i])
+		case pgx.QueryRewriter:
+			return query, args, nil
+		default:
+			break options // pgx looks no further
+		}
+	}
+	if names == nil {
+		return query, args, nil
+	}
+	text, values, err := names.RewriteQuery(ctx, nil, query, nil)
+	if err != nil {
+		return "", nil, fmt.Errorf("rewrite query failed: %w", err) // pgx's words
+	}
+	for _, v := range values {
+		if isOption(v) {
+			return query, args, nil
+		}
+		ordinal = append(ordinal, driver.NamedValue{Ordinal: len(ordinal) + 1, Value: v})
+	}
+	return text, ordinal, nil
+}
 
 // cloneArguments copies arguments with what they point to, as far as a key may have it
 // (see cache.AppendArguments): a flight may encode them when its caller is gone.

@@ -51,6 +51,7 @@ func (c *Conn) fetch(ctx context.Context, e event, f *fill, query string, args [
 	c.core.cache.counts.misses.Add(1)
 	r := &fetch{fill: f, q: c.core.cache, conn: c.detach(), event: e, done: make(chan fetched, 1)}
 	f.over = true
+	f.flight.TakeOff()
 	args = cloneArguments(args) // who leaves early may change what they point to
 	fly := func() { r.land(r.readCatching(query, args, prepared)) }
 
@@ -62,7 +63,9 @@ func (c *Conn) fetch(ctx context.Context, e event, f *fill, query string, args [
 	}
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	r.bound = context.AfterFunc(f.flight.Context(), r.cancel)
-	c.core.pool.inBackground(fly)
+	// Not among the goroutines that Close waits for: to the application this is a query in
+	// its own goroutine, which goes on over a Close as long as somebody waits for it.
+	go fly()
 	select {
 	case out := <-r.done:
 		return c.arrive(ctx, r, out)
@@ -133,6 +136,9 @@ func (r *fetch) land(out fetched) {
 	r.done <- out
 }
 
+// errPanicked is what is observed of such a statement.
+var errPanicked = errors.New("lifeguard: an argument's method panicked")
+
 // readCatching is read for a goroutine of our own, where the panic of an argument's method
 // would end the process.
 func (r *fetch) readCatching(query string, args []driver.NamedValue, prepared bool) (out fetched) {
@@ -145,6 +151,7 @@ func (r *fetch) readCatching(query string, args []driver.NamedValue, prepared bo
 		if out.bad == nil {
 			out.bad = "lifeguard: an argument's method ended its goroutine"
 		}
+		_ = r.conn.executed(r.ctx, &r.event, errPanicked)
 		r.rest()
 	}()
 	out = r.read(query, args, prepared)

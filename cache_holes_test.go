@@ -1,14 +1,9 @@
 package lifeguard_test
 
 import (
-	"context"
 	"database/sql"
 	"database/sql/driver"
-	"strings"
 	"testing"
-	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/lifeguard-go/lifeguard"
 )
@@ -131,47 +126,6 @@ func TestHoleAPanicLeavesTheFenceUp(t *testing.T) {
 	}
 }
 
-// A connect hook that panics leaves a flight that nobody leads.
-func TestHoleAPanicOfTheConnectHookLeavesAFlight(t *testing.T) {
-	c := openCached(t, cacheSchema)
-	cfg, err := lifeguard.ParseConfig(withSettings(c.dsn, "lifeguard_cache=local", "pool_max_conn_lifetime=1h"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	bad := false
-	cfg.BeforeConnect = func(context.Context, *pgx.ConnConfig) error {
-		if bad {
-			panic("hook")
-		}
-		return nil
-	}
-	connector, err := lifeguard.NewConnector(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	db := sql.OpenDB(connector)
-	defer db.Close()
-	h := openCachedOn(t, db, c.plain, c.dsn)
-	h.warm(oneItem, 1)
-	hold, err := h.Begin() // takes the only connection
-	if err != nil {
-		t.Fatal(err)
-	}
-	bad = true
-	func() {
-		defer func() { t.Log("recovered:", recover()) }()
-		_, err := readAll(t.Context(), h.DB, oneItem, 2)
-		t.Log("no panic:", err)
-	}()
-	bad = false
-	_ = hold.Rollback()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-	defer cancel()
-	if _, err := readAll(ctx, h.DB, oneItem, 2); err != nil {
-		t.Errorf("the same question waits for nobody: %v", err)
-	}
-}
-
 // Overlapping transactions keep each other from being known, in a database that has one
 // function in C, as nearly every extension brings.
 func TestHoleStormOfOverlappingTransactions(t *testing.T) {
@@ -212,56 +166,6 @@ func TestHoleStormOfOverlappingTransactions(t *testing.T) {
 	_ = a.Rollback()
 	if n := c.stats().Invalidations["ddl"] - before["ddl"]; n > 2 {
 		t.Errorf("%d of 20 commits of a known text were taken for DDL: %v", n, c.stats().Invalidations)
-	}
-}
-
-// NamedArgs are a QueryRewriter, so each such read empties the cache.
-func TestHoleNamedArgsEmptyTheCache(t *testing.T) {
-	c := openCached(t, cacheSchema)
-	c.warm(oneItem, 1)
-	c.read("select name from item where id = @id", pgx.NamedArgs{"id": 1})
-	if !c.isWarm(oneItem, 1) {
-		t.Errorf("a read by NamedArgs has emptied the cache: %v", c.stats().Invalidations)
-	}
-}
-
-// Close returns while a query of plain lifeguard runs, and waits for a flight.
-func TestHoleCloseWaitsForAFlight(t *testing.T) {
-	for _, mode := range []string{"off", "local"} {
-		c := openCached(t, cacheSchema)
-		db := openDSN(t, withSettings(c.dsn, "lifeguard_cache="+mode))
-		const query = "select count(*) from item"
-		for range 3 {
-			if _, err := readAll(t.Context(), db, query); err != nil {
-				t.Fatal(err)
-			}
-		}
-		mustExec(t, db, "update item set name = name")
-		release := c.lockItems()
-		asked := make(chan error, 1)
-		go func() { _, err := readAll(context.Background(), db, query); asked <- err }()
-		eventually(t, "the read to wait", func() bool { return c.blocked() == 1 })
-		closed := make(chan error, 1)
-		go func() { closed <- db.Close() }()
-		select {
-		case <-closed:
-		case <-time.After(3 * time.Second):
-			t.Errorf("%s: Close waits for a query", mode)
-		}
-		release()
-		t.Log(mode, "query:", <-asked)
-	}
-}
-
-// The length before a text is taken for a letter of it.
-func TestHoleLongClockArgument(t *testing.T) {
-	c := openCached(t, cacheSchema)
-	today := "today" + strings.Repeat(" ", 60)
-	for range 6 {
-		c.read("select $1::date", today)
-	}
-	if c.isWarm("select $1::date", today) {
-		t.Error("'today' is answered from memory")
 	}
 }
 

@@ -36,6 +36,11 @@ func TestAPanickingArgumentReachesItsCallerAndNobodyElse(t *testing.T) {
 	if !panics(func() { _, _ = c.ExecContext(t.Context(), update, panicky{"write"}) }) {
 		t.Error("the write's panic is lost")
 	}
+	for _, q := range c.names.TopQueries(0) {
+		if q.Query == "select name from item where name = $1::text" && q.Errors == 0 {
+			t.Errorf("the query that panicked was not observed: %+v", q)
+		}
+	}
 	eventually(t, "the end of the fence", func() bool { return c.stats().Unsettled == 0 })
 	c.same("after the panics", allItems)
 	c.warm(allItems)

@@ -139,27 +139,30 @@ func (v *ruling) skipped(now time.Duration) string {
 func (v *ruling) question(args []driver.NamedValue) (key, reason string) {
 	var buf [128]byte
 	b := v.key(buf[:0])
-	own := len(b)
 	for i := range args {
 		if isOption(args[i].Value) {
 			return "", bypassArguments
 		}
 	}
 	b, ok := cache.AppendArguments(b, args)
-	for i := range args {
-		if made, computes := computed(args[i].Value); ok && computes {
-			b, ok = cache.AppendArguments(b, []driver.NamedValue{{Value: made}})
+	clock := false
+	for i := 0; ok && i < len(args); i++ {
+		clock = clock || cache.HasText(args[i].Value, catalog.ReadsClock)
+		made, computes := computed(args[i].Value)
+		if !computes {
+			continue
+		}
+		if b, ok = cache.AppendArguments(b, []driver.NamedValue{{Value: made}}); ok {
+			clock = clock || cache.HasText(made, catalog.ReadsClock)
 		}
 	}
-	if !ok || len(b) > maxKey {
+	switch {
+	case !ok || len(b) > maxKey:
 		return "", bypassArguments
-	}
-	key = string(b)
-	// Every text that an argument holds or makes stands in the key as it is.
-	if catalog.ReadsClock(key[own:]) {
+	case clock:
 		return "", bypassClock
 	}
-	return key, ""
+	return string(b), ""
 }
 
 // isOption reports whether pgx takes an argument for an instruction.
@@ -218,7 +221,7 @@ func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, key s
 	if !ok {
 		return nil, nil, nil
 	}
-	flight, leads := q.flights.Join(ctx, key, &snapshot)
+	flight, leads := q.flights.Join(ctx, key, &snapshot, q.core.limiter.urgency(ctx))
 	if leads {
 		return nil, &fill{ruling: v, key: key, snapshot: snapshot, captured: captured, flight: flight}, nil
 	}
@@ -240,4 +243,17 @@ func (c *Conn) replay(st *sqltext.Statement, rows cache.Rows, from source) drive
 	c.core.metrics.answered(st.Kind.Op(), from, outcomeOK)
 	c.core.top.hit(c.shard, st)
 	return set.Rows(&c.core.cache.maps)
+}
+
+// urgency is how a statement of a context stands in the queue. Nobody who holds a slot of
+// the same scope may wait for one who waits for a slot: nobody would notice that they
+// stand still.
+func (l *limiter) urgency(ctx context.Context) int {
+	want := requestFrom(ctx)
+	if want.scope != nil {
+		if held, _ := want.scope.counts(l); held > 0 {
+			return cache.Urgent
+		}
+	}
+	return int(want.class)
 }

@@ -94,6 +94,7 @@ func (c *Conn) guard(ctx context.Context, st *sqltext.Statement, query string, a
 			return nil, nil //nolint:nilnil // it only reads
 		}
 		f.abandon()
+		q.counts.bypass(bypassSession) // it was another one's
 	}
 	return c.fence(ctx, st, q.effectsOf(st, t, v, args)), nil
 }

@@ -86,6 +86,12 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 // guard what it writes, send, observe.
 func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
 	st := c.core.known.Analyze(query)
+	if c.core.cache != nil && len(args) > 0 && !prepared {
+		var err error
+		if query, args, err = namedToOrdinal(ctx, query, args); err != nil {
+			return nil, c.turnedAway(ctx, st, verbExecute, err)
+		}
+	}
 	rows, fill, err := c.fromMemory(ctx, st, query, args)
 	if rows != nil || err != nil {
 		return rows, err
@@ -124,6 +130,12 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 // exec is the one path of everything that returns no rows.
 func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
 	st := c.core.known.Analyze(query)
+	if c.core.cache != nil && len(args) > 0 && !prepared {
+		var err error
+		if query, args, err = namedToOrdinal(ctx, query, args); err != nil {
+			return nil, c.turnedAway(ctx, st, verbExecute, err)
+		}
+	}
 	if err := c.lease(ctx, st, false); err != nil {
 		return nil, c.turnedAway(ctx, st, verbExecute, err)
 	}

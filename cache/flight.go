@@ -3,7 +3,9 @@ package cache
 import (
 	"context"
 	"encoding/binary"
+	"math"
 	"sync"
+	"sync/atomic"
 )
 
 // Flights lets concurrent misses of one key share one query.
@@ -14,6 +16,10 @@ import (
 //
 // The query belongs to all who wait for it. It runs under the flight's context, which
 // ends when the last of them has left, not with the context of whoever came first.
+//
+// Until it has taken off, its leader himself waits: for admission, in a line for as urgent
+// callers as he is. Who is more urgent does not stand behind him: he leads another
+// flight, which those who come later find.
 type Flights struct {
 	mu      sync.Mutex
 	flights map[string]*Flight // guarded by mu
@@ -27,26 +33,33 @@ type Flight struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	waiting int // guarded by of.mu
-	landed  chan struct{}
+	urgency  int // of the leader
+	airborne atomic.Bool
+	waiting  int // guarded by of.mu
+	landed   chan struct{}
 
 	// Written before landed is closed.
 	rows Rows
 	err  error
 }
 
-// Join returns the flight for a key and a snapshot. leads is true for the first: it has
-// to call Land, once. Everybody, the leader too, calls Wait or Leave once. ctx gives
-// its values, and not its end, to a new flight.
-func (f *Flights) Join(ctx context.Context, key string, s *Snapshot) (fl *Flight, leads bool) {
+// Urgent is the urgency of a caller for whom somebody else may be waiting already: he
+// joins no flight that has not taken off.
+const Urgent = math.MaxInt
+
+// Join returns the flight for a key and a snapshot. leads is true for the first, and for
+// who is more urgent than the leader of a flight that has not taken off: he has to call
+// Land, once. Everybody, the leader too, calls Wait or Leave once. ctx gives its values,
+// and not its end, to a new flight.
+func (f *Flights) Join(ctx context.Context, key string, s *Snapshot, urgency int) (fl *Flight, leads bool) {
 	name := s.name(key)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if fl = f.flights[name]; fl != nil {
+	if fl = f.flights[name]; fl != nil && fl.takes(urgency) {
 		fl.waiting++
 		return fl, false
 	}
-	fl = &Flight{of: f, name: name, waiting: 1, landed: make(chan struct{})}
+	fl = &Flight{of: f, name: name, urgency: urgency, waiting: 1, landed: make(chan struct{})}
 	fl.ctx, fl.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if f.flights == nil {
 		f.flights = make(map[string]*Flight)
@@ -64,6 +77,14 @@ func (s *Snapshot) name(key string) string {
 	}
 	return string(append(b, key...))
 }
+
+// takes reports whether a caller may wait for the flight.
+func (fl *Flight) takes(urgency int) bool {
+	return fl.airborne.Load() || urgency <= fl.urgency && urgency != Urgent
+}
+
+// TakeOff says that the leader does not wait any more: the query is about to be sent.
+func (fl *Flight) TakeOff() { fl.airborne.Store(true) }
 
 // Context ends when nobody waits any more, and when the flight has landed.
 func (fl *Flight) Context() context.Context { return fl.ctx }

@@ -23,7 +23,7 @@ func TestConcurrentMissesShareOneQuery(t *testing.T) {
 		hold := make(chan struct{})
 		for range 16 {
 			wg.Go(func() {
-				fl, leads := f.Join(t.Context(), "q", &s)
+				fl, leads := f.Join(t.Context(), "q", &s, 0)
 				if leads {
 					go func() {
 						queries.Add(1)
@@ -42,7 +42,7 @@ func TestConcurrentMissesShareOneQuery(t *testing.T) {
 		if n := queries.Load(); n != 1 || len(f.flights) != 0 {
 			t.Errorf("%d queries, %d flights left", n, len(f.flights))
 		}
-		if _, leads := f.Join(t.Context(), "q", &s); !leads {
+		if _, leads := f.Join(t.Context(), "q", &s, 0); !leads {
 			t.Error("joined a flight that has landed")
 		}
 	})
@@ -55,8 +55,8 @@ func TestAReaderAfterACommitDoesNotJoinOneFromBefore(t *testing.T) {
 	before := capture(t, l, users)
 	l.Raise(writes(users)).Bump()
 	after := capture(t, l, users)
-	first, _ := f.Join(t.Context(), "q", &before)
-	second, leads := f.Join(t.Context(), "q", &after)
+	first, _ := f.Join(t.Context(), "q", &before, 0)
+	second, leads := f.Join(t.Context(), "q", &after, 0)
 	if !leads || first == second {
 		t.Error("joined")
 	}
@@ -70,8 +70,8 @@ func TestTheQueryOutlivesItsFirstCallerAndEndsWithTheLast(t *testing.T) {
 		s, _ := NewLedger(nil).Dependencies(nil).Capture()
 		first, cancelFirst := context.WithCancel(context.WithValue(t.Context(), key{}, "v"))
 		second, cancelSecond := context.WithCancel(t.Context())
-		fl, _ := f.Join(first, "q", &s)
-		same, leads := f.Join(second, "q", &s)
+		fl, _ := f.Join(first, "q", &s, 0)
+		same, leads := f.Join(second, "q", &s, 0)
 		if leads || same != fl {
 			t.Fatal("a second flight")
 		}
@@ -89,7 +89,7 @@ func TestTheQueryOutlivesItsFirstCallerAndEndsWithTheLast(t *testing.T) {
 		if fl.Context().Err() == nil {
 			t.Error("the query goes on for nobody")
 		}
-		if next, leads := f.Join(t.Context(), "q", &s); !leads || next == fl {
+		if next, leads := f.Join(t.Context(), "q", &s, 0); !leads || next == fl {
 			t.Error("joined a query that was cancelled")
 		}
 		fl.Land(nil, context.Canceled) // late, and harmless to the new one
@@ -103,10 +103,43 @@ func TestAnErrorIsSharedToo(t *testing.T) {
 	t.Parallel()
 	var f Flights
 	s, _ := NewLedger(nil).Dependencies(nil).Capture()
-	fl, _ := f.Join(t.Context(), "q", &s)
+	fl, _ := f.Join(t.Context(), "q", &s, 0)
 	broken := errors.New("broken")
 	fl.Land(nil, broken)
 	if _, err := fl.Wait(t.Context()); !errors.Is(err, broken) {
 		t.Error(err)
+	}
+}
+
+func TestWhoIsMoreUrgentDoesNotStandBehindALeaderWhoWaits(t *testing.T) {
+	t.Parallel()
+	s, _ := NewLedger(nil).Dependencies(nil).Capture()
+	for _, c := range []struct {
+		name             string
+		leader, follower int
+		airborne, joins  bool
+	}{
+		{"as urgent", 3, 3, false, true},
+		{"less urgent", 3, 2, false, true},
+		{"more urgent", 3, 4, false, false},
+		{"more urgent, and the query is under way", 3, 4, true, true},
+		{"others wait for him", Urgent, Urgent, false, false},
+		{"others wait for him, and the query is under way", 0, Urgent, true, true},
+	} {
+		var f Flights
+		first, _ := f.Join(t.Context(), "q", &s, c.leader)
+		if c.airborne {
+			first.TakeOff()
+		}
+		second, leads := f.Join(t.Context(), "q", &s, c.follower)
+		if leads == c.joins {
+			t.Errorf("%s: joins is %t", c.name, !leads)
+		}
+		if leads { // later ones find the faster flight, and the first one's end is not its
+			first.Land(nil, nil)
+			if third, leads := f.Join(t.Context(), "q", &s, c.leader-1); leads || third != second {
+				t.Errorf("%s: the next one does not join it", c.name)
+			}
+		}
 	}
 }

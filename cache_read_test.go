@@ -1,0 +1,187 @@
+package lifeguard_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lifeguard-go/lifeguard"
+)
+
+func TestReadsByNamedArgumentsAreCached(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	const query = "select name from item where id = @id and name <> @name"
+	args := pgx.NamedArgs{"id": 7, "name": "x"}
+	c.warm(query, args)
+	c.warm(query, pgx.StrictNamedArgs{"id": 8, "name": "x"})
+	if !c.isWarm("select name from item where id = $1 and name <> $2", 7, "x") {
+		t.Error("the text that it makes is another question")
+	}
+	if got := c.read(query, args); got != "item 7|\n" {
+		t.Errorf("%q", got)
+	}
+	for _, wrong := range []any{pgx.StrictNamedArgs{"id": 7}, pgx.StrictNamedArgs{"id": 7, "name": "x", "more": 1}} {
+		_, err := readAll(t.Context(), c.DB, query, wrong)
+		_, want := readAll(t.Context(), c.plain, query, wrong)
+		if err == nil || err.Error() != want.Error() {
+			t.Errorf("%v: %v, and without Lifeguard %v", wrong, err, want)
+		}
+	}
+	if n := c.stats().Invalidations; n["ddl"]+n["everything"] > 0 {
+		t.Errorf("reads have emptied the cache: %v", n)
+	}
+}
+
+func TestWritesByNamedArgumentsFenceTheirTable(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	c.warm(oneItem, 7)
+	c.warm("select name from other where id = $1", 7)
+	for range 3 {
+		mustExec(t, c, "update item set name = @name where id = @id", pgx.NamedArgs{"id": 7, "name": "named"})
+		c.same("after the write", oneItem, 7)
+	}
+	if !c.isWarm("select name from other where id = $1", 7) {
+		t.Errorf("the write of another table has emptied the cache: %v", c.stats().Invalidations)
+	}
+}
+
+// A Critical caller stands in the queue himself, and not behind the Background one who
+// asked the same before.
+func TestWhoIsMoreUrgentDoesNotWaitBehindALeaderInTheQueue(t *testing.T) {
+	c := openCached(t, cacheSchema, "pool_max_conns=1")
+	c.warm(oneItem, 1)
+	hold, err := c.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	queued := func() int { return c.names.Stats().Limiter.Queued }
+	answers := make(chan error, 4)
+	ask := func(ctx context.Context) {
+		go func() { _, err := readAll(ctx, c.DB, oneItem, 2); answers <- err }()
+	}
+	ask(lifeguard.WithPriority(t.Context(), lifeguard.Low))
+	eventually(t, "the first in the queue", func() bool { return queued() == 1 })
+	ask(lifeguard.WithPriority(t.Context(), lifeguard.Low))
+	ask(lifeguard.WithPriority(t.Context(), lifeguard.Critical))
+	ask(lifeguard.WithPriority(t.Context(), lifeguard.Critical))
+	eventually(t, "one of each class in the queue", func() bool { return queued() == 2 })
+	eventually(t, "the others to wait for them", func() bool { return c.InUse() == 5 })
+	_ = hold.Rollback()
+	for range cap(answers) {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if st := c.stats(); st.Shared < 2 {
+		t.Errorf("nothing was shared: %+v", st)
+	}
+}
+
+// Who holds a slot and waits for one who waits for a slot would wait for ever.
+func TestANestedReadDoesNotWaitBehindALeaderInTheQueue(t *testing.T) {
+	c := openCached(t, cacheSchema, "pool_max_conns=1")
+	c.warm(oneItem, 1)
+	scope := lifeguard.Scope(t.Context())
+	hold, err := c.BeginTx(scope, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	led := make(chan error, 1)
+	go func() { _, err := readAll(ctx, c.DB, oneItem, 2); led <- err }()
+	eventually(t, "the leader in the queue", func() bool { return c.names.Stats().Limiter.Queued == 1 })
+	bounded, cancel := context.WithTimeout(scope, 20*time.Second)
+	defer cancel()
+	if _, err := readAll(bounded, c.DB, oneItem, 2); !errors.Is(err, lifeguard.ErrNestedAcquire) {
+		t.Errorf("it waited: %v", err)
+	}
+	leave()
+	<-led
+	_ = hold.Rollback()
+}
+
+func TestAPanicOfAConnectHookLeavesNoFlightThatNobodyLeads(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	cfg, err := lifeguard.ParseConfig(withSettings(c.dsn, "lifeguard_cache=local", "pool_max_conn_lifetime=1h"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := false
+	cfg.BeforeConnect = func(context.Context, *pgx.ConnConfig) error {
+		if bad {
+			panic("hook")
+		}
+		return nil
+	}
+	connector, err := lifeguard.NewConnector(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	h := openCachedOn(t, db, c.plain, c.dsn)
+	h.warm(oneItem, 1)
+	hold, err := h.Begin() // takes the only connection
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad = true
+	func() {
+		defer func() { t.Log("recovered:", recover()) }()
+		_, err := readAll(t.Context(), h.DB, oneItem, 2)
+		t.Log("no panic:", err)
+	}()
+	bad = false
+	_ = hold.Rollback()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if _, err := readAll(ctx, h.DB, oneItem, 2); err != nil {
+		t.Errorf("the same question waits for nobody: %v", err)
+	}
+}
+
+func TestCloseWaitsForNoFlightAndEndsNone(t *testing.T) {
+	for _, mode := range []string{"off", "local"} {
+		c := openCached(t, cacheSchema)
+		db := openDSN(t, withSettings(c.dsn, "lifeguard_cache="+mode))
+		const query = "select count(*) from item"
+		for range 3 {
+			if _, err := readAll(t.Context(), db, query); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mustExec(t, db, "update item set name = name")
+		release := c.lockItems()
+		asked := make(chan error, 1)
+		go func() { _, err := readAll(context.Background(), db, query); asked <- err }()
+		eventually(t, "the read to wait", func() bool { return c.blocked() == 1 })
+		closed := make(chan error, 1)
+		go func() { closed <- db.Close() }()
+		select {
+		case <-closed:
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: Close waits for a query", mode)
+		}
+		release()
+		if err := <-asked; err != nil {
+			t.Errorf("%s: the query that was under way: %v", mode, err)
+		}
+	}
+}
+
+// The length of an argument is no letter of it.
+func TestAClockArgumentOfAnyLengthIsAnsweredByTheServer(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	today := "today" + strings.Repeat(" ", 60)
+	for range 6 {
+		c.read("select $1::date", today)
+	}
+	if c.isWarm("select $1::date", today) {
+		t.Error("'today' is answered from memory")
+	}
+}
