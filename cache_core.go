@@ -36,7 +36,7 @@ type queryCache struct {
 	store   *cache.Memory
 	maps    rowset.Maps
 
-	texts    atomic.Pointer[textTable]
+	texts    *textTable
 	rulingID atomic.Uint64 // of the latest; an ID is never used again
 	facts    atomic.Pointer[databaseFacts]
 	home     atomic.Pointer[cacheSession] // of a connection as it is opened; see sessionNow
@@ -76,10 +76,9 @@ func newQueryCache(co *core) (*queryCache, error) {
 	}
 	q := &queryCache{
 		mode: cfg.Cache, ttl: cfg.CacheTTL, maxRows: cfg.CacheMaxRows, maxBytes: int(cfg.CacheMaxBytes),
-		core: co, catalog: catalog.New(), store: store, counts: newCacheCounts(),
+		core: co, catalog: catalog.New(), store: store, texts: newTextTable(), counts: newCacheCounts(),
 	}
 	q.ledger = cache.NewLedger(func() { q.sweepIn(sweepBumped, sweepAfter) })
-	q.texts.Store(&textTable{})
 	q.unsettled.of = q
 	return q, nil
 }

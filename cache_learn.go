@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"strings"
-	"sync"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
@@ -24,91 +22,9 @@ import (
 //	session   known ──SET, DDL, anything opaque──► unknown ──before the next statement
 //	          outside a transaction──► known
 
-// cachedText is one SQL text.
-type cachedText struct {
-	text      string
-	candidate catalog.Candidate
-	gate      catalog.Reason
-	sighted   atomic.Bool
-	rulings   atomic.Pointer[[]*ruling] // one per session; replaced, never changed
-}
-
-// textTable is the texts that are known. When it is full a new one takes its place:
-// texts are learnt again quickly, and an order of age would cost every hit a lock.
-type textTable struct {
-	texts sync.Map // from string to *cachedText
-	size  atomic.Int64
-}
-
-const (
-	maxTexts     = 10_000
-	maxTextBytes = 32 << 10 // a longer text is not remembered
-	maxSessions  = 500
-	maxRulings   = 16 // of one text
-)
-
-// find returns a text if it is known.
-func (q *queryCache) find(query string) *cachedText {
-	t, ok := q.texts.Load().texts.Load(query)
-	if !ok {
-		return nil
-	}
-	return t.(*cachedText) //nolint:errcheck,forcetypeassert // nothing else is in there
-}
-
-// text returns what is known about a text, which is then known.
-func (q *queryCache) text(query string) *cachedText {
-	if t := q.find(query); t != nil {
-		return t
-	}
-	t := &cachedText{text: strings.Clone(query)}
-	t.candidate, t.gate = catalog.Gate(t.text)
-	if len(query) > maxTextBytes {
-		return t
-	}
-	table := q.texts.Load()
-	if table.size.Load() >= maxTexts {
-		q.texts.CompareAndSwap(table, &textTable{})
-		table = q.texts.Load()
-	}
-	known, loaded := table.texts.LoadOrStore(t.text, t)
-	if !loaded {
-		table.size.Add(1)
-	}
-	return known.(*cachedText) //nolint:errcheck,forcetypeassert // nothing else is in there
-}
-
-// in returns what the server said about the text in this session.
-func (t *cachedText) in(s *cacheSession) *ruling {
-	list := t.rulings.Load()
-	if list == nil {
-		return nil
-	}
-	for _, v := range *list {
-		if v.session == s {
-			return v
-		}
-	}
-	return nil
-}
-
-// add remembers a ruling, and forgets those of other generations.
-func (t *cachedText) add(v *ruling) {
-	for {
-		old := t.rulings.Load()
-		list := []*ruling{v}
-		if old != nil {
-			for _, o := range *old {
-				if o.session != v.session && o.session.generation == v.session.generation && len(list) < maxRulings {
-					list = append(list, o)
-				}
-			}
-		}
-		if t.rulings.CompareAndSwap(old, &list) {
-			return
-		}
-	}
-}
+// maxSessions is how many kinds of sessions are told apart, and how many texts wait to be
+// analysed.
+const maxSessions = 500
 
 // cacheSession is the state of sessions that are equal, in one generation of the catalog.
 // It is compared by its address.
@@ -361,6 +277,7 @@ func (q *queryCache) analyse(ctx context.Context, ph *physical, s *cacheSession,
 		v.reads = q.ledger.Dependencies(a.Reads)
 	}
 	t.add(v)
+	q.texts.grown(v.bytes())
 	return v, nil
 }
 

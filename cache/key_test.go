@@ -139,8 +139,13 @@ func TestSlicesOfTwoTypesOfOneNameMakeTwoKeys(t *testing.T) {
 func TestTextsAreFoundWhereverAnArgumentHoldsThem(t *testing.T) {
 	t.Parallel()
 	for _, v := range []any{
-		"x", []byte("x"), status("x"), []string{"a", "x"}, []status{"x"}, ptr("x"), ptr(status("x")), [1]byte{'x'},
-		sql.NullString{String: "x"}, struct {
+		"x", []byte("x"), status("x"),
+		[]string{"a", "x"},
+		[]status{"x"},
+		ptr("x"), ptr(status("x")),
+		[1]byte{'x'},
+		sql.NullString{String: "x"},
+		struct {
 			n int
 			s struct{ t string }
 		}{s: struct{ t string }{"x"}},
@@ -163,10 +168,27 @@ func TestTextsAreFoundWhereverAnArgumentHoldsThem(t *testing.T) {
 func TestArgumentsThatSayTooLittleAreNotTaken(t *testing.T) {
 	t.Parallel()
 	for _, v := range []any{
-		big.NewInt(1), address{}, map[string]int{}, struct{ V any }{1}, func() {}, make(chan int), complex(1, 2),
-		[][]string{{"a"}}, []any{1}, []*string{nil}, &method{}, struct{ at time.Time }{}, reflect.ValueOf(1), ptr(ptr(big.NewInt(1))),
-		struct{ V []byte }{}, struct{ In struct{ V []string } }{}, pgtype.Bits{}, // shared by whoever copies the struct
-		tick{}, &tick{}, []tick{{}}, struct{ In tick }{}, jsonTick{}, circle{}, &circle{}, // what pgx asks for may change
+		big.NewInt(1),
+		address{},
+		map[string]int{},
+		struct{ V any }{1},
+		func() {}, make(chan int), complex(1, 2),
+		[][]string{{"a"}},
+		[]any{1},
+		[]*string{nil},
+		&method{},
+		struct{ at time.Time }{},
+		reflect.ValueOf(1), ptr(ptr(big.NewInt(1))),
+		struct{ V []byte }{},
+		struct{ In struct{ V []string } }{},
+		pgtype.Bits{}, // shared by whoever copies the struct
+		tick{},
+		&tick{},
+		[]tick{{}},
+		struct{ In tick }{},
+		jsonTick{},
+		circle{},
+		&circle{}, // what pgx asks for may change
 	} {
 		if key, ok := AppendArguments(nil, named(v)); ok {
 			t.Errorf("%T is taken, as %q", v, key)

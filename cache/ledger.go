@@ -52,8 +52,11 @@ type Relation = uint32
 type Ledger struct {
 	everything relation // fences of unknown writes; its version is the epoch
 
-	mu        sync.RWMutex
-	relations map[Relation]*relation // guarded by mu; an entry is never removed
+	mu sync.RWMutex
+	// relations is guarded by mu. One that a statement depends on stays for ever; another,
+	// such as of a temporary table, is there as long as a fence of it is up: a bump that
+	// nobody depends on need not be remembered.
+	relations map[Relation]*relation
 
 	onBump func() // may be nil; called after versions have grown, before the fence is lowered
 }
@@ -62,6 +65,7 @@ type Ledger struct {
 type relation struct {
 	version atomic.Uint64
 	fences  atomic.Int64
+	read    bool // some statement depends on it; guarded by Ledger.mu
 }
 
 // NewLedger returns a ledger for one database. onBump, if not nil, is called whenever
@@ -87,20 +91,59 @@ func (l *Ledger) Dependencies(of []Relation) Dependencies {
 	return d
 }
 
+// relation returns the state of a relation on which a statement depends.
 func (l *Ledger) relation(oid Relation) *relation {
 	l.mu.RLock()
 	r := l.relations[oid]
+	known := r != nil && r.read
 	l.mu.RUnlock()
-	if r != nil {
+	if known {
 		return r
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if r = l.relations[oid]; r == nil {
+	r = l.lookUpLocked(oid)
+	r.read = true
+	return r
+}
+
+func (l *Ledger) lookUpLocked(oid Relation) *relation {
+	r := l.relations[oid]
+	if r == nil {
 		r = new(relation)
 		l.relations[oid] = r
 	}
 	return r
+}
+
+// fence puts a fence up on a relation. It does so under the lock, so that nobody forgets
+// the relation in between.
+func (l *Ledger) fence(oid Relation) (r *relation, read bool) {
+	l.mu.RLock()
+	if r = l.relations[oid]; r != nil {
+		r.fences.Add(1)
+		read = r.read
+	}
+	l.mu.RUnlock()
+	if r != nil {
+		return r, read
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r = l.lookUpLocked(oid)
+	r.fences.Add(1)
+	return r, r.read
+}
+
+// forget removes relations on which no statement depends.
+func (l *Ledger) forget(relations []Relation) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, oid := range relations {
+		if r := l.relations[oid]; r != nil && !r.read && r.fences.Load() == 0 {
+			delete(l.relations, oid)
+		}
+	}
 }
 
 // Snapshot is the state of some relations at one moment.
@@ -200,6 +243,7 @@ func (w *Writes) Reset() { w.everything, w.relations = false, w.relations[:0] }
 type Fence struct {
 	ledger *Ledger
 	behind []*relation
+	unread []Relation // of them: on these nobody depended when the fence went up
 	down   atomic.Bool
 }
 
@@ -211,14 +255,16 @@ func (l *Ledger) Raise(w *Writes) *Fence {
 	f := &Fence{ledger: l}
 	if w.everything {
 		f.behind = []*relation{&l.everything}
-	} else {
-		f.behind = make([]*relation, len(w.relations))
-		for i, r := range w.relations {
-			f.behind[i] = l.relation(r)
-		}
+		l.everything.fences.Add(1)
+		return f
 	}
-	for _, r := range f.behind {
-		r.fences.Add(1)
+	f.behind = make([]*relation, len(w.relations))
+	for i, oid := range w.relations {
+		r, read := l.fence(oid)
+		f.behind[i] = r
+		if !read {
+			f.unread = append(f.unread, oid)
+		}
 	}
 	return f
 }
@@ -257,6 +303,9 @@ func (f *Fence) once() {
 func (f *Fence) lower() {
 	for _, r := range f.behind {
 		r.fences.Add(-1)
+	}
+	if len(f.unread) > 0 {
+		f.ledger.forget(f.unread)
 	}
 }
 

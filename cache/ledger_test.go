@@ -152,6 +152,36 @@ func TestWritesAreCollectedAndForgotten(t *testing.T) {
 	}
 }
 
+// Each temporary table is another relation, and writes of it must not fill the memory.
+func TestRelationsOnWhichNobodyDependsAreForgotten(t *testing.T) {
+	t.Parallel()
+	l := NewLedger(nil)
+	s := capture(t, l, users)
+	for oid := orders; oid < orders+1000; oid++ {
+		f := l.Raise(writes(users, oid))
+		if oid%2 == 0 {
+			f.Bump()
+			continue
+		}
+		f.Lower()
+	}
+	if len(l.relations) != 1 || s.Valid() {
+		t.Errorf("%d relations are left of one that is read; valid is %t", len(l.relations), s.Valid())
+	}
+	// Who begins to depend on it while it is fenced finds the fence and the version.
+	f := l.Raise(writes(orders))
+	d := l.Dependencies([]Relation{orders})
+	if _, ok := d.Capture(); ok {
+		t.Error("a snapshot behind the fence")
+	}
+	f.Bump()
+	after, ok := d.Capture()
+	l.Raise(writes(orders)).Bump()
+	if !ok || after.Valid() {
+		t.Errorf("a snapshot is %t, and is valid after a commit: %t", ok, after.Valid())
+	}
+}
+
 func TestAFenceThatEndsTwicePanics(t *testing.T) {
 	t.Parallel()
 	f := NewLedger(nil).Raise(writes(users))
