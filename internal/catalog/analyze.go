@@ -46,7 +46,7 @@ type parsed struct {
 //
 // The session's own [Session.Reason] is not looked at.
 func (c *Catalog) Analyze(ctx context.Context, conn *pgconn.PgConn, sql string) (Analysis, error) {
-	k := c.now.Load()
+	k := c.current()
 	candidate, reason := Gate(sql)
 	a := Analysis{Reason: reason, Generation: k.generation}
 	switch {

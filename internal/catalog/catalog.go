@@ -53,29 +53,59 @@ type Analysis struct {
 // A Catalog remembers what was looked up of a database's catalog. It is safe for
 // concurrent use.
 type Catalog struct {
-	now atomic.Pointer[knowledge]
+	generations atomic.Pointer[Generations]
+	now         atomic.Pointer[knowledge]
 }
 
-// New returns an empty Catalog.
+// Generations counts the generations of one database's catalog, for all Catalogs of
+// it: what one sees change, none of them may go on believing.
+type Generations struct{ now atomic.Uint64 }
+
+// NewGenerations begins with first. Those of two databases must never meet, so the
+// caller leaves room between them.
+func NewGenerations(first uint64) *Generations {
+	g := &Generations{}
+	g.now.Store(first)
+	return g
+}
+
+// Next begins a new generation.
+func (g *Generations) Next() { g.now.Add(1) }
+
+// Now returns the generation.
+func (g *Generations) Now() uint64 { return g.now.Load() }
+
+// New returns an empty Catalog, which counts by itself.
 func New() *Catalog {
 	c := &Catalog{}
-	c.now.Store(newKnowledge(1))
+	c.Share(NewGenerations(1))
 	return c
 }
 
-// Forget drops what was remembered, and begins a new generation. Analyses that
-// are under way end in the old one.
-func (c *Catalog) Forget() {
-	for {
-		old := c.now.Load()
-		if c.now.CompareAndSwap(old, newKnowledge(old.generation+1)) {
-			return
-		}
-	}
+// Share makes the Catalog count with others. What it remembers is of another
+// generation, and forgotten.
+func (c *Catalog) Share(g *Generations) {
+	c.now.Store(newKnowledge(g.Now()))
+	c.generations.Store(g)
 }
 
+// Forget begins a new generation, in which nothing is remembered. Analyses that are
+// under way end in the old one.
+func (c *Catalog) Forget() { c.generations.Load().Next() }
+
 // Generation changes with every [Catalog.Forget].
-func (c *Catalog) Generation() uint64 { return c.now.Load().generation }
+func (c *Catalog) Generation() uint64 { return c.generations.Load().Now() }
+
+// current is what is remembered in this generation.
+func (c *Catalog) current() *knowledge {
+	for {
+		generation, k := c.Generation(), c.now.Load()
+		if k.generation == generation {
+			return k
+		}
+		c.now.CompareAndSwap(k, newKnowledge(generation))
+	}
+}
 
 // Knowledge is what was looked up in one generation. What is nil was looked up
 // and does not exist; facts never change.
