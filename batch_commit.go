@@ -315,7 +315,9 @@ func leasedPgx(ctx context.Context, driverConn any, st *sqltext.Statement, do ve
 			return nil, c.turnedAway(ctx, st, do, err)
 		}
 		if do == verbExecute {
-			c.guardRaw(false)
+			if err := c.guardRaw(ctx, false); err != nil {
+				return nil, c.turnedAway(ctx, st, do, err)
+			}
 		}
 		_, e := c.sending(ctx, st, verbPing) // without a span
 		return &pgxLease{conn: c.ph.pgxConn(), own: c, event: e}, nil

@@ -12,7 +12,8 @@ import (
 )
 
 // queryCache is what a core has for lifeguard_cache: one for all its connections, nil if
-// the cache is off. How reads use it stands in cache_read.go and cache_fill.go, how
+// the cache is off. One without a store, of the mode off, only tells the caches of other
+// Connectors what is written; see guarding. How reads use it stands in cache_read.go and cache_fill.go, how
 // writes do in cache_write.go, and how texts and sessions are learnt in cache_learn.go.
 //
 // Invariants, beside those of [cache.Ledger]:
@@ -31,7 +32,12 @@ type queryCache struct {
 	core     *core
 
 	catalog *catalog.Catalog
-	ledger  *cache.Ledger
+	site    atomic.Pointer[site] // where it is connected to; nil before the first connection
+	ageing  *cache.Ledger        // in ttl mode: of its own, nobody's writes count
+	moving  sync.Mutex           // held while site changes
+	gone    bool                 // guarded by moving: closed, and without a site
+	era     atomic.Uint64        // see watch
+	blind   bool                 // sessions may change between two leases, so none is known
 	flights cache.Flights
 	store   *cache.Memory
 	maps    rowset.Maps
@@ -78,7 +84,7 @@ func newQueryCache(co *core) (*queryCache, error) {
 		mode: cfg.Cache, ttl: cfg.CacheTTL, maxRows: cfg.CacheMaxRows, maxBytes: int(cfg.CacheMaxBytes),
 		core: co, catalog: catalog.New(), store: store, texts: newTextTable(), counts: newCacheCounts(),
 	}
-	q.ledger = cache.NewLedger(func() { q.sweepIn(sweepBumped, sweepAfter) })
+	q.ageing = cache.NewLedger(nil)
 	q.unsettled.of = q
 	return q, nil
 }
@@ -132,38 +138,57 @@ func (q *queryCache) sweep(which int) {
 // connectionLost is called when a connection died without our doing: the server may have
 // crashed, and have lost what nobody waited to be written.
 func (q *queryCache) connectionLost() {
-	if q != nil && q.mode == CacheLocal {
+	if q == nil {
+		return
+	}
+	if p := q.site.Load(); p != nil {
 		q.counts.invalidated[causeLost].Add(1)
-		q.ledger.Flush()
+		p.flush()
 	}
 }
 
-// raise puts a fence up; in ttl mode there are none.
-func (q *queryCache) raise(w *cache.Writes) *cache.Fence {
-	if q.mode != CacheLocal {
-		return nil
+// raise puts a fence up where the connection is.
+func (ph *physical) raise(w *cache.Writes) *cache.Fence {
+	if ph.cached.site == nil {
+		return nil // see watch
 	}
-	return q.ledger.Raise(w)
+	return ph.cached.site.ledger.Raise(w)
 }
 
-func (q *queryCache) raiseEverything() *cache.Fence {
+func (ph *physical) raiseEverything() *cache.Fence {
 	var w cache.Writes
 	w.AddEverything()
-	return q.raise(&w)
+	return ph.raise(&w)
 }
 
-// close ends the timers. Sweeps that run are the pool's to wait for.
+// close ends the timers, lets go of the site, and leaves to others what has to be asked
+// for. Sweeps that run are the pool's to wait for.
 func (q *queryCache) close() {
 	if q == nil {
 		return
 	}
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.closed = true
 	for _, t := range q.timers {
 		if t != nil {
 			t.Stop()
 		}
+	}
+	q.mu.Unlock()
+	q.moving.Lock()
+	gone := q.gone
+	q.gone = true
+	q.moving.Unlock()
+	if gone {
+		return
+	}
+	p := q.site.Load()
+	if p != nil {
+		p.exit(q)
+	}
+	q.unsettled.close()
+	if p != nil {
+		p.letGo()
 	}
 }
 

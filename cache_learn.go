@@ -42,6 +42,10 @@ type cachedConn struct {
 	started string                       // when the backend was, on the server's clock; empty if unknown
 	standby bool
 	proxied bool
+	site    *site        // the database; nil until it was asked for
+	nowhere bool         // the server does not tell
+	barred  bool         // … though it is PostgreSQL
+	era     uint64       // of sites, when the connection was last looked at
 	simple  bool         // texts are sent without their parameters' types being asked for
 	tx      cachedTx     // of the open transaction
 	raw     *cache.Fence // see guardRaw
@@ -113,6 +117,9 @@ var errFacts = errors.New("lifeguard: the server did not describe the session")
 
 // meet reads the session of an idle connection, and what belongs to it.
 func (q *queryCache) meet(ctx context.Context, ph *physical) (*cacheSession, error) {
+	if !q.atHome(ph) || q.mode == CacheLocal && inProcess.unclear() {
+		return nil, nil //nolint:nilnil // not known
+	}
 	generation := q.catalog.Generation()
 	facts := q.facts.Load()
 	if ph.cached.started == "" || facts == nil || facts.generation != generation {
@@ -126,6 +133,8 @@ func (q *queryCache) meet(ctx context.Context, ph *physical) (*cacheSession, err
 	}
 	reason := string(read.Reason)
 	switch {
+	case ph.cached.nowhere:
+		reason = bypassNowhere
 	case ph.cached.proxied:
 		reason = bypassProxied
 	case ph.cached.standby:
@@ -211,8 +220,11 @@ func (q *queryCache) intern(generation uint64, key, reason string, home bool) *c
 // learn makes sure, as far as it can, that the connection's session is known, and a text
 // in it. It returns nil if it is not. An error ends the operation.
 func (c *Conn) learn(ctx context.Context, t *cachedText) (*ruling, error) {
-	q, ph := c.core.cache, c.ph
+	q, ph := c.core.keeper(), c.ph
 	idle := ph.pg.TxStatus() == 'I'
+	if q.blind {
+		return nil, c.learnFacts(ctx)
+	}
 	s := q.sessionOf(ph)
 	if s == nil && idle {
 		var err error
@@ -240,13 +252,26 @@ func (c *Conn) learn(ctx context.Context, t *cachedText) (*ruling, error) {
 	return v, nil
 }
 
+// learnFacts reads what the database has, where no session is ever known.
+func (c *Conn) learnFacts(ctx context.Context) error {
+	q, ph := c.core.keeper(), c.ph
+	generation := q.catalog.Generation()
+	if f := q.facts.Load(); f != nil && f.generation == generation || ph.pg.TxStatus() != 'I' {
+		return nil
+	}
+	if err := q.readFacts(ctx, ph, generation); err != nil {
+		return c.stillLeasedAfter(ctx)
+	}
+	return nil
+}
+
 // worthAnalysing reports whether more than the words of a text must be known.
 func (q *queryCache) worthAnalysing(t *cachedText, first bool) bool {
 	switch t.candidate.Effect {
 	case catalog.Targets:
 		return true
 	case catalog.Reads:
-		return !first && t.gate == "" || t.gate == catalog.Modifies || q.readsWrite()
+		return !first && t.gate == "" && q.store != nil || t.gate == catalog.Modifies || q.readsWrite()
 	case catalog.Nothing, catalog.Anything:
 	}
 	return false
@@ -274,7 +299,7 @@ func (q *queryCache) analyse(ctx context.Context, ph *physical, s *cacheSession,
 	}
 	v := &ruling{id: q.rulingID.Add(1), session: s, analysis: a, reason: q.reasonOf(&a)}
 	if v.reason == "" {
-		v.reads = q.ledger.Dependencies(a.Reads)
+		v.reads = q.dependencies(ph, a.Reads)
 	}
 	t.add(v)
 	q.texts.grown(v.bytes())
@@ -321,11 +346,14 @@ func (q *queryCache) analyseLater(t *cachedText) {
 // catchUp analyses texts of earlier transactions before the next one begins: it is
 // probably of the same kind.
 func (c *Conn) catchUp(ctx context.Context) error {
-	q := c.core.cache
-	if q == nil || c.ph.pg.TxStatus() != 'I' {
-		return nil
+	q, err := c.watch(ctx)
+	if q == nil || err != nil || c.ph.pg.TxStatus() != 'I' {
+		return err
 	}
 	c.ph.cached.tx.reset()
+	if q.blind {
+		return c.learnFacts(ctx)
+	}
 	if q.waiting.Load() == 0 && q.sessionOf(c.ph) != nil {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,6 +31,7 @@ type unsettled struct {
 	mu      sync.Mutex // guards what follows; never held while blocking
 	waiting []*lostCommit
 	asking  bool
+	closed  bool
 }
 
 type lostCommit struct {
@@ -39,7 +41,8 @@ type lostCommit struct {
 	ddl     bool
 	forever bool // the process number is not the server's
 	since   time.Duration
-	ended   bool
+	site    *site // held
+	ended   atomic.Bool
 }
 
 const (
@@ -71,16 +74,48 @@ func (u *unsettled) add(ph *physical, fence *cache.Fence, ddl bool) {
 	if fence == nil && !ddl {
 		return
 	}
-	u.mu.Lock()
-	u.waiting = append(u.waiting, &lostCommit{
+	if ph.cached.site == nil {
+		return // see watch
+	}
+	u.adopt([]*lostCommit{{
 		pid: int64(ph.pg.PID()), started: ph.cached.started, fence: fence, ddl: ddl,
-		forever: ph.cached.proxied, since: u.of.core.limiter.now(),
-	})
+		forever: ph.cached.proxied, site: ph.cached.site.again(),
+	}})
+}
+
+// adopt asks for commits from now on.
+func (u *unsettled) adopt(lost []*lostCommit) {
+	if len(lost) == 0 {
+		return
+	}
+	u.mu.Lock()
+	if u.closed {
+		u.mu.Unlock()
+		for _, l := range lost {
+			l.site.orphan(l)
+		}
+		return
+	}
+	for _, l := range lost {
+		l.since = u.of.core.limiter.now()
+	}
+	u.waiting = append(u.waiting, lost...)
 	start := !u.asking
 	u.asking = true
 	u.mu.Unlock()
 	if start {
 		u.of.core.pool.background(u.ask)
+	}
+}
+
+// close leaves the asking to others, who know the same database.
+func (u *unsettled) close() {
+	u.mu.Lock()
+	lost := u.waiting
+	u.waiting, u.closed = nil, true
+	u.mu.Unlock()
+	for _, l := range lost {
+		l.site.orphan(l)
 	}
 }
 
@@ -91,7 +126,7 @@ func (u *unsettled) ask() {
 	for {
 		u.round(ctx)
 		u.mu.Lock()
-		u.waiting = slices.DeleteFunc(u.waiting, func(l *lostCommit) bool { return l.ended })
+		u.waiting = slices.DeleteFunc(u.waiting, func(l *lostCommit) bool { return l.ended.Load() })
 		if len(u.waiting) == 0 {
 			u.asking = false
 			u.mu.Unlock()
@@ -164,13 +199,15 @@ func backendsOf(ctx context.Context, conn *pgx.Conn, waiting []*lostCommit) (map
 }
 
 func (u *unsettled) settle(l *lostCommit) {
-	l.ended = true
-	q := u.of
-	if l.ddl {
-		q.catalog.Forget()
+	if l.ended.Swap(true) {
+		return // by who asked before
 	}
-	q.counts.invalidated[causeUnsettled].Add(1)
+	if l.ddl {
+		l.site.generations.Next()
+	}
+	u.of.counts.invalidated[causeUnsettled].Add(1)
 	l.fence.Bump()
+	l.site.letGo()
 }
 
 // leaseForAsking leases outside of session mode's pairs: any connection will do.

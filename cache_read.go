@@ -109,7 +109,7 @@ func (c *Conn) rulingNow(query string) (*ruling, string) {
 	}
 	s := c.sessionNow()
 	if s == nil {
-		return nil, bypassSession
+		return nil, q.whyUnknown()
 	}
 	if s.reason != "" {
 		return nil, s.reason

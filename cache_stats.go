@@ -29,12 +29,14 @@ const (
 	bypassArguments = "arguments"       // of a type whose values cannot be compared
 	bypassClock     = "clock_argument"  // "today" and its relatives
 	bypassLarge     = "too_large"
-	bypassTypes     = "types"     // decoded by the connection's own codecs
-	bypassUnlogged  = "unlogged"  // a table that a crash empties
-	bypassStandby   = "standby"   // a server that follows another
-	bypassProxied   = "proxied"   // a pooler between here and the server
-	bypassExecMode  = "exec_mode" // the simple protocol, or exec
-	bypassFlight    = "flight"    // a shared query failed twice
+	bypassTypes     = "types"            // decoded by the connection's own codecs
+	bypassUnlogged  = "unlogged"         // a table that a crash empties
+	bypassStandby   = "standby"          // a server that follows another
+	bypassProxied   = "proxied"          // a pooler between here and the server
+	bypassExecMode  = "exec_mode"        // the simple protocol, or exec
+	bypassNowhere   = "database_unknown" // the server does not tell which database it is
+	bypassEarlier   = "earlier_leases"   // of Connectors without a cache, begun when nobody had one
+	bypassFlight    = "flight"           // a shared query failed twice
 )
 
 // bypassReasons are all of them: the values of a metrics label.
@@ -42,7 +44,7 @@ const (
 //nolint:gochecknoglobals // a constant
 var bypassReasons = []string{
 	bypassLeased, bypassNew, bypassSession, bypassFenced, bypassArguments, bypassClock, bypassLarge, bypassTypes,
-	bypassUnlogged, bypassStandby, bypassProxied, bypassExecMode, bypassFlight,
+	bypassUnlogged, bypassStandby, bypassProxied, bypassExecMode, bypassNowhere, bypassEarlier, bypassFlight,
 	string(catalog.NotARead), string(catalog.Several), string(catalog.Unreadable), string(catalog.Modifies),
 	string(catalog.LocksRows), string(catalog.SessionValue), string(catalog.ClockLiteral), string(catalog.ClockCast),
 	string(catalog.ClockType), string(catalog.Sample), string(catalog.SystemColumn), string(catalog.CatalogType),

@@ -73,9 +73,10 @@ type knownRewriter interface{ doesWhatItsTextSays() }
 // fill for which the connection turns out not to fit is abandoned. With an error nothing
 // was sent.
 func (c *Conn) guard(ctx context.Context, st *sqltext.Statement, query string, args []driver.NamedValue, f *fill) (*writing, error) {
-	q := c.core.cache
-	if q == nil {
-		return nil, nil //nolint:nilnil // off
+	q, err := c.watch(ctx)
+	if q == nil || err != nil {
+		f.abandon()
+		return nil, err
 	}
 	if c.ph.pg.TxStatus() == 'I' {
 		c.ph.cached.tx.reset()
@@ -83,7 +84,6 @@ func (c *Conn) guard(ctx context.Context, st *sqltext.Statement, query string, a
 	t := q.text(query)
 	var v *ruling
 	if e := t.candidate.Effect; e == catalog.Reads || e == catalog.Targets {
-		var err error
 		if v, err = c.learn(ctx, t); err != nil {
 			f.abandon()
 			return nil, err
@@ -150,7 +150,7 @@ func mayEndTransaction(st *sqltext.Statement) bool {
 
 // fence notes what a statement does, and puts up the fences that it needs.
 func (c *Conn) fence(ctx context.Context, st *sqltext.Statement, does effects) *writing {
-	q, ph := c.core.cache, c.ph
+	q, ph := c.core.keeper(), c.ph
 	tx := &ph.cached.tx
 	idle := ph.pg.TxStatus() == 'I'
 	if does.session {
@@ -197,21 +197,22 @@ func (cc *cachedConn) forgetSession() {
 // raise forgets what is about to change, and fences it off.
 func (w *writing) raise(writes *cache.Writes) {
 	if w.cause == causeDDL {
-		w.q.catalog.Forget()
+		w.q.forgetCatalog(w.ph)
 	}
-	w.generation = w.q.catalog.Generation()
-	w.fence = w.q.raise(writes)
+	w.generation = w.ph.cached.generation()
+	w.fence = w.ph.raise(writes)
 }
 
 // guardCommit puts up the fence of the open transaction. For what is not known yet it asks
 // the server, one round trip before COMMIT is sent.
 func (c *Conn) guardCommit(ctx context.Context) *writing {
-	q, ph := c.core.cache, c.ph
-	if q == nil {
-		return nil
+	q, err := c.watch(ctx)
+	if q == nil || err != nil {
+		return nil // in an era that it was not begun in; or the connection is lost, and COMMIT will say so
 	}
+	ph := c.ph
 	tx := &ph.cached.tx
-	if tx.ask && !tx.writes.Everything() && ph.pg.TxStatus() == 'T' && q.mode == CacheLocal {
+	if tx.ask && !tx.writes.Everything() && ph.pg.TxStatus() == 'T' {
 		relations, everything, err := q.catalog.Held(ctx, ph.pg)
 		tx.writes.Add(relations...)
 		if err != nil || everything {
@@ -260,13 +261,13 @@ func (w *writing) end(err error) {
 		return
 	}
 	// What it has written was found out in another generation: a trigger may be new.
-	surprised := w.generation != w.q.catalog.Generation()
+	surprised := w.generation != ph.cached.generation()
 	if w.ddl {
-		w.q.catalog.Forget()
+		w.q.forgetCatalog(ph)
 	}
 	w.q.counts.invalidated[w.cause].Add(1)
-	if surprised && w.q.mode == CacheLocal {
-		w.q.ledger.Flush()
+	if surprised {
+		ph.cached.site.flush()
 	}
 	w.fence.Bump()
 }
@@ -300,20 +301,21 @@ func (w *writing) rolledBack(err error) bool {
 
 // guardRaw is for the connection in the application's own hands, until the lease ends: it
 // may do anything. schema is false if it is known to leave tables as they are.
-func (c *Conn) guardRaw(schema bool) {
-	q := c.core.cache
-	if q == nil {
-		return
+func (c *Conn) guardRaw(ctx context.Context, schema bool) error {
+	q, err := c.watch(ctx)
+	if q == nil || err != nil {
+		return err
 	}
 	cc := &c.ph.cached
 	cc.forgetSession()
 	if schema && !cc.rawSchema {
-		q.catalog.Forget()
+		q.forgetCatalog(c.ph)
 		cc.rawSchema = true
 	}
 	if !cc.inRaw {
-		cc.raw, cc.inRaw = q.raiseEverything(), true
+		cc.raw, cc.inRaw = c.ph.raiseEverything(), true
 	}
+	return nil
 }
 
 // endRaw ends guardRaw with the lease.
@@ -322,7 +324,7 @@ func (c *Conn) endRaw() {
 	if !cc.inRaw {
 		return
 	}
-	q, fence, schema := c.core.cache, cc.raw, cc.rawSchema
+	q, fence, schema := c.core.keeper(), cc.raw, cc.rawSchema
 	cc.raw, cc.inRaw, cc.rawSchema = nil, false, false
 	if c.ph.dead() || c.ph.pg.IsBusy() {
 		q.unsettled.add(c.ph, fence, schema)
@@ -334,7 +336,7 @@ func (c *Conn) endRaw() {
 		cc.tx.ddl = true
 	}
 	if schema {
-		q.catalog.Forget()
+		q.forgetCatalog(c.ph)
 	}
 	q.counts.invalidated[causeRaw].Add(1)
 	fence.Bump()

@@ -76,8 +76,9 @@ type CacheMode string
 const (
 	// CacheOff caches nothing.
 	CacheOff CacheMode = "off"
-	// CacheLocal serves what PostgreSQL would return, as long as only this Connector
-	// writes to the database. What somebody else writes it does not notice.
+	// CacheLocal serves what PostgreSQL would return, as long as the database is written
+	// only through this package and in this process, by any Connector, with a cache or
+	// without. What somebody else writes it does not notice, nor what AfterConnect does.
 	CacheLocal CacheMode = "local"
 	// CacheTTL serves results that may be stale: up to Config.CacheTTL old, whoever has
 	// written meanwhile, the reader included.
@@ -272,7 +273,7 @@ var settings = []setting{
 	{
 		key: "lifeguard_cache", initial: string(CacheOff), allowed: "off, local or ttl (cdc, everybody's writes, is not there yet)",
 		options: []string{string(CacheOff), string(CacheLocal), string(CacheTTL)},
-		doc:     "results of queries from memory. `local`: exactly what PostgreSQL would return, if only this pool writes to the database; `ttl`: possibly stale, up to `lifeguard_cache_ttl` old",
+		doc:     "results of queries from memory. `local`: exactly what PostgreSQL would return, if only this process writes to the database, through any of its pools; `ttl`: possibly stale, up to `lifeguard_cache_ttl` old",
 		field:   func(c *Config) any { return (*string)(&c.Cache) },
 	},
 	{

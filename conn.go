@@ -245,7 +245,9 @@ func (c *Conn) pgxConn(ctx context.Context) (*pgx.Conn, error) {
 	if err := c.lease(ctx, raw, false); err != nil {
 		return nil, c.turnedAway(ctx, raw, verbPing, err)
 	}
-	c.guardRaw(true)
+	if err := c.guardRaw(ctx, true); err != nil {
+		return nil, c.turnedAway(ctx, raw, verbPing, err)
+	}
 	c.slot.begin(SlotIdleInConn, raw.Summary, raw.Fingerprint)
 	return c.ph.pgxConn(), nil
 }

@@ -92,8 +92,11 @@ type core struct {
 	metrics  *metrics
 	top      topQueries
 	journal  *journal
-	tracing  *tracing    // nil if it is off
-	cache    *queryCache // nil if it is off
+	tracing  *tracing                   // nil if it is off
+	cache    *queryCache                // nil if it is off
+	teller   atomic.Pointer[queryCache] // without a cache: see guarding
+	wrapped  bool                       // the connections are somebody else's
+	closed   atomic.Bool
 	conns    atomic.Uint32
 }
 
@@ -189,6 +192,7 @@ func newCore(inner driver.Connector, cfg Config) (*core, error) {
 		return nil, err
 	}
 	co.pool.cache.Store(co.cache)
+	co.wrapped = cfg.ConnConfig == nil
 	co.adapt()
 	if co.metrics, err = registerMetrics(&co.cfg, co.stats); err != nil {
 		cfg.Logger.Warn("lifeguard: the pool's metrics could not be registered", "pool", cfg.Name, "error", err)
@@ -196,6 +200,7 @@ func newCore(inner driver.Connector, cfg Config) (*core, error) {
 	if co.tracing, err = newTracing(&co.cfg, co.metrics.pool); err != nil {
 		cfg.Logger.Warn("lifeguard: the OpenTelemetry instrument could not be made", "pool", cfg.Name, "error", err)
 	}
+	inProcess.join(co)
 	return co, nil
 }
 
@@ -203,7 +208,10 @@ func newCore(inner driver.Connector, cfg Config) (*core, error) {
 func (co *core) close() {
 	co.auto.close()
 	co.limiter.close()
+	co.closed.Store(true)
 	co.cache.close()
+	co.teller.Load().close()
+	inProcess.leave(co)
 	co.pool.close()
 	co.cfg.Registerer.Unregister(co.metrics)
 }

@@ -389,6 +389,7 @@ func (p *pool) end(ph *physical, reason endReason, done func()) {
 		} else {
 			ph.close(p.ctx)
 		}
+		ph.cached.leaveSite()
 		p.leave(&p.closing)
 		if done != nil {
 			done()
