@@ -1,0 +1,170 @@
+package cacheproof
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A mutant is the product with a mistake in it, which one of the proofs has to find. The
+// sources stay as they are: the compiler is told to read others instead.
+type mutant struct {
+	name    string
+	proof   proof
+	env     []string
+	patches []patch
+}
+
+type patch struct{ file, before, after string }
+
+// proof is a test that has to fail, and what it then says.
+type proof struct{ dir, test, says string }
+
+var (
+	linear   = proof{".", "TestWhatReadersSeeIsLinearizable", "not linearizable"}
+	lockstep = proof{"../..", "TestAProgramDoesTheSameWithAndWithoutTheCache", "a program of"}
+)
+
+// longer is for mistakes that only show when two goroutines meet.
+var longer = []string{"LIFEGUARD_PROOF_OPS=400000", "LIFEGUARD_PROOF_WORLD=checkout"}
+
+var mutants = []mutant{
+	{"versions captured after the query", linear, longer, []patch{{
+		"cache_fill.go", "\tr.q.keep(r.key,",
+		"\tif s, ok := r.ruling.reads.Capture(); ok {\n\t\tr.snapshot = s\n\t}\n\tr.q.keep(r.key,",
+	}}},
+	{"a fence lowered before the bump", linear, longer, []patch{
+		// The pause stands for a goroutine that is not scheduled.
+		{"cache/ledger.go", "\tf.once()\n\tfor _, r := range f.behind {\n\t\tr.version", "\tf.once()\n\tf.lower()\n\ttime.Sleep(time.Millisecond)\n\tfor _, r := range f.behind {\n\t\tr.version"},
+		{"cache/ledger.go", "\t\tf.ledger.onBump()\n\t}\n\tf.lower()\n}", "\t\tf.ledger.onBump()\n\t}\n}"},
+		{"cache/ledger.go", "\t\"sync/atomic\"\n", "\t\"sync/atomic\"\n\t\"time\"\n"},
+	}},
+	{"a flight whose name has no versions", linear, longer, []patch{{
+		"cache/flight.go", "\tname := s.name(key)\n", "\tname := key\n",
+	}}},
+	{"a fence raised when COMMIT has been sent", linear, longer, []patch{
+		{"cache_write.go", "\tw.raise(&tx.writes)\n", "\tw.late = func() { w.raise(&tx.writes) }\n"},
+		{"cache_write.go", "\tover       bool   // ended\n", "\tlate       func()\n\tover       bool   // ended\n"},
+		{"cache_write.go", "\tw.over = true\n\tph := w.ph\n", "\tw.over = true\n\tif w.late != nil {\n\t\tw.late()\n\t}\n\tph := w.ph\n"},
+	}},
+	{"an unknown outcome taken for a rollback", linear, longer, []patch{{
+		"cache_write.go", "\t\tw.q.unsettled.add(ph, w.fence, w.ddl)\n\t\treturn\n", "\t\tw.fence.Lower()\n\t\treturn\n",
+	}}},
+	{"an unknown outcome taken for a commit that is over", linear, longer, []patch{{
+		"cache_write.go", "\t\tw.q.unsettled.add(ph, w.fence, w.ddl)\n\t\treturn\n", "\t\tw.fence.Bump()\n\t\treturn\n",
+	}}},
+	{"no fences", linear, longer, []patch{
+		{"cache/ledger.go", "\t\tr.fences.Add(1)\n", "\t\t_ = r\n"},
+		{"cache/ledger.go", "\t\tr.fences.Add(-1)\n", "\t\t_ = r\n"},
+	}},
+	{"no bumps", linear, longer, []patch{{"cache/ledger.go", "\t\tr.version.Add(1)\n", "\t\t_ = r\n"}}},
+	{"triggers ignored", linear, longer, []patch{{
+		"cache_write.go", "relations: a.Writes, everything: a.Everything,", "relations: a.Writes, everything: a.Everything && len(a.Writes) == 0,",
+	}}},
+	{"COMMIT without a fence", lockstep, nil, []patch{{"cache_write.go", "\tif tx.writes.None() && !tx.ddl {\n", "\tif true {\n"}}},
+	{"SET not noticed", lockstep, nil, []patch{{"cache_write.go", "\tif does.session {\n", "\tif false {\n"}}},
+	{"search_path not in the key", lockstep, nil, []patch{{
+		"internal/catalog/session.go", "\tkey, err := json.Marshal(state)", "\tstate.Schemas = nil\n\tdelete(state.Settings, \"search_path\")\n\tkey, err := json.Marshal(state)",
+	}}},
+	{"TimeZone not in the key", lockstep, nil, []patch{{
+		"internal/catalog/session.go", "\tkey, err := json.Marshal(state)", "\tdelete(state.Settings, \"TimeZone\")\n\tkey, err := json.Marshal(state)",
+	}}},
+	{"no closure over foreign keys", lockstep, nil, []patch{{
+		"internal/catalog/load.go", "'delete', k.confdeltype IN ('c', 'n', 'd'), 'update', k.confupdtype IN ('c', 'n', 'd')", "'delete', false, 'update', false",
+	}}},
+	{"the catalog never forgotten", lockstep, nil, []patch{{
+		"internal/catalog/catalog.go", "func (c *Catalog) Forget() {\n", "func (c *Catalog) Forget() {\n\tif c != nil {\n\t\treturn\n\t}\n",
+	}}},
+}
+
+// TestEachMistakeIsFound builds the product with each mistake and runs a proof on it. It
+// takes many minutes, so it runs only if LIFEGUARD_PROOF_MUTANTS says so: "all", or a part
+// of a name.
+func TestEachMistakeIsFound(t *testing.T) {
+	which := os.Getenv("LIFEGUARD_PROOF_MUTANTS")
+	if which == "" {
+		t.Skip("LIFEGUARD_PROOF_MUTANTS is not set")
+	}
+	for _, m := range mutants {
+		if which != "all" && !strings.Contains(m.name, which) {
+			continue
+		}
+		t.Run(m.name, func(t *testing.T) { m.isFound(t) })
+	}
+}
+
+func (m *mutant) isFound(t *testing.T) {
+	t.Helper()
+	dir := t.TempDir()
+	overlay := filepath.Join(dir, "overlay.json")
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": m.sources(t, dir)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(overlay, replace, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	binary := filepath.Join(dir, "mutant.test")
+	build := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-c", "-o", binary, ".")
+	build.Dir = m.proof.dir
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("does not build: %v\n%s", err, out)
+	}
+	run := exec.CommandContext(ctx, binary, "-test.run", "^"+m.proof.test+"$", "-test.failfast", "-test.timeout", "7m")
+	run.Dir, run.Env = m.proof.dir, append(os.Environ(), m.env...)
+	begun := time.Now()
+	out, err := run.CombinedOutput()
+	if err == nil {
+		t.Fatalf("nobody has noticed in %v:\n%s", time.Since(begun), last(out, 1000))
+	}
+	at := strings.Index(string(out), m.proof.says)
+	if at < 0 {
+		t.Fatalf("it fails, but not because of that:\n%s", last(out, 3000))
+	}
+	t.Logf("found in %v: %.400s", time.Since(begun).Round(time.Second), out[at:])
+}
+
+func last(out []byte, n int) []byte { return out[max(0, len(out)-n):] }
+
+// sources writes the changed files and returns what they stand for.
+func (m *mutant) sources(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := make(map[string]string)
+	for _, p := range m.patches {
+		original := filepath.Join(root, p.file)
+		changed, ok := replace[original]
+		if !ok {
+			changed = filepath.Join(dir, strings.ReplaceAll(p.file, "/", "_"))
+		}
+		from := original
+		if ok {
+			from = changed
+		}
+		source, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(source), p.before) {
+			t.Fatalf("%s has changed: there is no %q to replace", p.file, p.before)
+		}
+		if err := os.WriteFile(changed, []byte(strings.ReplaceAll(string(source), p.before, p.after)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		replace[original] = changed
+	}
+	if len(replace) == 0 {
+		t.Fatal("the mutant has no mistake")
+	}
+	return replace
+}
