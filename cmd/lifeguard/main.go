@@ -51,6 +51,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{name: "demo", summary: "run a mixed workload, or an overload, on a real PostgreSQL", run: runDemo},
+		{name: "doctor", summary: "say what is wrong with a DSN and the server behind it", run: runDoctor},
 		{name: "metrics-server", summary: "serve the metrics of a light workload on :9898", run: runMetricsServer},
 		{name: "seed", summary: "fill a pet shop with many rows, or load a CSV file", run: runSeed},
 	}
@@ -77,9 +78,12 @@ func (e *usageError) Error() string { return e.text }
 func run(ctx context.Context, args []string, out output) int {
 	err := dispatch(ctx, args, out)
 	var usage *usageError
+	var status statusError
 	switch {
 	case err == nil || errors.Is(err, flag.ErrHelp):
 		return exitOK
+	case errors.As(err, &status):
+		return int(status)
 	case errors.As(err, &usage):
 		fmt.Fprintf(out.errors, "%s: %s\nRun '%s' for usage.\n",
 			strings.TrimSpace("lifeguard "+usage.command), usage.text, strings.TrimSpace("lifeguard help "+usage.command))
@@ -114,7 +118,8 @@ func dispatch(ctx context.Context, args []string, out output) error {
 }
 
 func printHelp(w io.Writer) {
-	fmt.Fprint(w, "Lifeguard is a database/sql driver for PostgreSQL; this program shows it at work.\n\n"+
+	fmt.Fprint(w, "Lifeguard is a database/sql driver for PostgreSQL; this program shows it at work and\n"+
+		"looks at what it works on.\n\n"+
 		"Usage:\n\n  lifeguard <command> [flags]\n\nCommands:\n\n")
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-16s %s\n", c.name, c.summary)

@@ -1,0 +1,107 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// cdc tells whether the settings ask for a cache that follows the server's log.
+func (e *exam) cdc() bool { return string(e.cfg.Cache) == "cdc" }
+
+// needed is the level of what only such a cache needs.
+func (e *exam) needed() Level {
+	if e.cdc() {
+		return Error
+	}
+	return Note
+}
+
+const whyReplication = "A cache that follows everybody's writes through logical replication needs it; nothing else does."
+
+func lookAtReplication(ctx context.Context, e *exam) error {
+	before := len(e.report.Findings)
+	if level, told := e.settings["wal_level"]; told && level.value != "logical" {
+		e.add("replication.wal_level", e.needed(), "wal_level is "+level.value, whyReplication, "alter system set wal_level = 'logical'; -- and a restart")
+	}
+	if !e.role.replication && !e.role.super {
+		e.add("replication.role", e.needed(), "role "+e.role.name+" may not replicate", whyReplication, "alter role "+quoteIdent(e.role.name)+" replication;")
+	}
+	if !e.role.create {
+		e.add(
+			"replication.publication", e.needed(), "role "+e.role.name+" may not create a publication in this database", whyReplication,
+			"grant create on database "+quoteIdent(e.cfg.ConnConfig.Database)+" to "+quoteIdent(e.role.name)+"; -- and it must own the tables",
+		)
+	}
+	for _, place := range []struct{ setting, query, what string }{
+		{"max_replication_slots", "select count(*) from pg_replication_slots", "replication slot"},
+		{"max_wal_senders", "select count(*) from pg_stat_replication", "walsender"},
+	} {
+		most, told := e.number(place.setting)
+		var used int
+		if err := e.conn.QueryRow(ctx, place.query).Scan(&used); err != nil {
+			return err
+		}
+		if told && most-used < 1 {
+			e.add(
+				"replication."+place.setting, e.needed(), fmt.Sprintf("no %s is free: %d of %d are taken", place.what, used, most), whyReplication,
+				fmt.Sprintf("alter system set %s = %d; -- and a restart", place.setting, used+4),
+			)
+		}
+	}
+	if len(e.report.Findings) == before && len(e.settings) > 0 {
+		e.ok("replication", "logical replication is possible")
+	}
+	return nil
+}
+
+// shownTables is how many names a finding lists.
+const shownTables = 8
+
+// identities finds the tables whose UPDATE and DELETE would fail if they were published.
+const identities = `select format('%I.%I', n.nspname, c.relname), count(*) over ()
+	from pg_class c join pg_namespace n on n.oid = c.relnamespace
+	where c.relkind in ('r', 'p') and c.relpersistence = 'p' and not c.relispartition
+	and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+	and not (c.relreplident = 'f'
+		or c.relreplident = 'd' and exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary and i.indisvalid)
+		or c.relreplident = 'i' and exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident))
+	order by 1 limit `
+
+func lookAtIdentities(ctx context.Context, e *exam) error {
+	rows, err := e.conn.Query(ctx, fmt.Sprint(identities, shownTables))
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var names []string
+	var all int
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name, &all); err != nil {
+			return err
+		}
+		names = append(names, name)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		e.ok("identity", "every table could be published")
+		return nil
+	}
+	list := strings.Join(names, ", ")
+	if all > len(names) {
+		list += ", …"
+	}
+	level := Note
+	if e.cdc() {
+		level = Warn
+	}
+	e.add(
+		"identity", level, fmt.Sprintf("%s without a replica identity: %s", plural(all, "table"), list),
+		"In a publication their UPDATE and DELETE would fail, so they cannot be in one, and a cache that follows the server's log cannot keep their rows. Without a primary key, rows cannot be told apart either.",
+		fmt.Sprintf("alter table %s add primary key (…); -- or: alter table %s replica identity full;", names[0], names[0]),
+	)
+	return nil
+}
