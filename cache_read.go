@@ -70,6 +70,7 @@ func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, query stri
 				return rows, nil, err
 			}
 			if f != nil {
+				c.asked = cacheAnswer{outcome: cacheMiss}
 				return nil, f, nil
 			}
 			if reason = v.skipped(q.core.limiter.now()); reason != "" {
@@ -82,8 +83,27 @@ func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, query stri
 			}
 		}
 	}
-	q.counts.bypass(reason)
+	c.bypass(reason)
 	return nil, nil, nil
+}
+
+// cacheAnswer is what the cache said to a query that goes to the server. The zero value:
+// it was not asked.
+type cacheAnswer struct {
+	outcome string
+	reason  string // of a bypass
+}
+
+const (
+	cacheMiss   = "miss"
+	cacheBypass = "bypass"
+)
+
+// bypass counts a query that is not answered from memory, and remembers why until it is
+// sent.
+func (c *Conn) bypass(reason string) {
+	c.core.cache.counts.bypass(reason)
+	c.asked = cacheAnswer{outcome: cacheBypass, reason: reason}
 }
 
 func ended(ctx context.Context) bool { return ctx.Err() != nil }
@@ -213,8 +233,8 @@ func madeSafely(v any, method func() (driver.Value, error)) (made any) {
 func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, key string) (driver.Rows, *fill, error) {
 	q := c.core.cache
 	if e, ok := q.store.Get(key); ok && q.serves(e) {
-		q.counts.hits.Add(1)
-		return c.replay(st, e.Rows, sourceMemory), nil, nil
+		q.counts.hits.add(c.shard, e, q.core.limiter)
+		return c.replay(st, e.Rows), nil, nil
 	}
 	captured := q.core.limiter.now()
 	snapshot, ok := v.reads.Capture()
@@ -227,20 +247,20 @@ func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, key s
 	}
 	rows, err := flight.Wait(ctx)
 	if ctx.Err() != nil && err != nil {
-		c.core.metrics.answered(st.Kind.Op(), sourceShared, outcomeOf(ctx.Err()))
+		c.core.metrics.answered(outcomeOf(ctx.Err()))
 		return nil, nil, &cancelledError{ctxErr: ctx.Err(), pgErr: ctx.Err()}
 	}
 	if rows == nil {
 		return nil, nil, nil
 	}
 	q.counts.shared.Add(1)
-	return c.replay(st, rows, sourceShared), nil, nil
+	c.core.metrics.answered(outcomeOK)
+	return c.replay(st, rows), nil, nil
 }
 
 // replay gives a result that is in memory to the caller.
-func (c *Conn) replay(st *sqltext.Statement, rows cache.Rows, from source) driver.Rows {
+func (c *Conn) replay(st *sqltext.Statement, rows cache.Rows) driver.Rows {
 	set := rows.(*rowset.Set) //nolint:errcheck,forcetypeassert // nothing else is stored
-	c.core.metrics.answered(st.Kind.Op(), from, outcomeOK)
 	c.core.top.hit(c.shard, st)
 	return set.Rows(&c.core.cache.maps)
 }

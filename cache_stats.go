@@ -2,6 +2,7 @@ package lifeguard
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/lifeguard-go/lifeguard/internal/catalog"
 )
@@ -9,7 +10,9 @@ import (
 // CacheStats is what the query cache did and holds. Counters only grow.
 type CacheStats struct {
 	Mode          CacheMode
+	TTL           time.Duration     // lifeguard_cache_ttl; 0 without
 	Hits          uint64            // answered from memory
+	Ages          CacheAges         // of what was answered from memory
 	Shared        uint64            // answered by a query that somebody else had sent
 	Misses        uint64            // sent to the server, to be kept
 	Bypasses      map[string]uint64 // queries that could not be answered from memory, by reason
@@ -17,6 +20,7 @@ type CacheStats struct {
 	Unsettled     int               // commits whose outcome is not known yet
 	Entries       int
 	Bytes         int64
+	MaxBytes      int64  // lifeguard_cache_size
 	Evictions     uint64 // for want of room
 }
 
@@ -79,9 +83,10 @@ func (i invalidation) String() string {
 
 // cacheCounts are counted where it happens.
 type cacheCounts struct {
-	hits, shared, misses atomic.Uint64
-	bypassed             map[string]*atomic.Uint64 // never changed
-	invalidated          [invalidations]atomic.Uint64
+	hits           hitCounts
+	shared, misses atomic.Uint64
+	bypassed       map[string]*atomic.Uint64 // never changed
+	invalidated    [invalidations]atomic.Uint64
 }
 
 func newCacheCounts() cacheCounts {
@@ -107,9 +112,9 @@ func (q *queryCache) stats() *CacheStats {
 	}
 	usage := q.store.Usage()
 	st := &CacheStats{
-		Mode: q.mode, Hits: q.counts.hits.Load(), Shared: q.counts.shared.Load(), Misses: q.counts.misses.Load(),
+		Mode: q.mode, TTL: q.ttl, Hits: q.counts.hits.total(), Ages: q.counts.hits.aged(), Shared: q.counts.shared.Load(), Misses: q.counts.misses.Load(),
 		Bypasses: make(map[string]uint64, len(bypassReasons)), Invalidations: make(map[string]uint64, invalidations),
-		Unsettled: q.unsettled.size(), Entries: usage.Entries, Bytes: usage.Bytes, Evictions: usage.Evictions,
+		Unsettled: q.unsettled.size(), Entries: usage.Entries, Bytes: usage.Bytes, MaxBytes: int64(q.core.cfg.CacheSize), Evictions: usage.Evictions,
 	}
 	for reason, n := range q.counts.bypassed {
 		st.Bypasses[reason] = n.Load()

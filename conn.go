@@ -56,8 +56,10 @@ type Conn struct {
 	wait     time.Duration // for admission
 	admitted time.Duration // when, on the limiter's clock; 0 if the lease is not new
 
+	asked cacheAnswer // what the cache said to the query that is about to be sent
+
 	ownsConnector bool
-	shard         uint8 // of the top queries, for what needs no slot
+	shard         uint8 // where hits are counted, modulo the number of shards
 }
 
 var (
@@ -108,6 +110,9 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 	}
 	if w != nil {
 		defer w.giveUp()
+	}
+	if fill != nil && !fill.flying() { // its connection was in another session than it seemed
+		c.bypass(bypassSession)
 	}
 	ctx, e := c.sending(ctx, st, verbExecute)
 	if fill.flying() {
@@ -371,7 +376,7 @@ func (c *Conn) rest() time.Duration {
 // sending begins an operation on the leased connection: what will be observed of it,
 // and its span, which is in the context that is returned.
 func (c *Conn) sending(ctx context.Context, st *sqltext.Statement, do verb) (context.Context, event) {
-	e := event{st: st, verb: do, slot: c.slot.index, wait: c.wait}
+	e := event{st: st, verb: do, slot: c.slot.index, wait: c.wait, cache: c.asked}
 	if c.core.tracing != nil && do != verbPing {
 		ctx = c.core.tracing.start(ctx, &e, c.ph)
 	}
@@ -379,7 +384,7 @@ func (c *Conn) sending(ctx context.Context, st *sqltext.Statement, do verb) (con
 	if c.admitted > 0 {
 		e.open = e.sent - c.admitted
 	}
-	c.wait, c.admitted = 0, 0
+	c.wait, c.admitted, c.asked = 0, 0, cacheAnswer{}
 	return ctx, e
 }
 
@@ -411,6 +416,7 @@ func (c *Conn) rowsClosed(ctx context.Context, e *event) {
 // turnedAway ends an operation that got no lease.
 func (c *Conn) turnedAway(ctx context.Context, st *sqltext.Statement, do verb, err error) error {
 	c.core.turnedAway(ctx, &event{st: st, verb: do, wait: c.wait, err: err})
+	c.asked = cacheAnswer{}
 	return err
 }
 

@@ -317,7 +317,7 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &Conn{core: co, connector: c, shard: uint8(co.conns.Add(1) % topShards)} //nolint:gosec // small
+	conn := &Conn{core: co, connector: c, shard: uint8(co.conns.Add(1))} //nolint:gosec // any number does
 	if co.cfg.Mode == ModeSession {
 		if conn.session, err = co.pool.openSession(ctx); err != nil {
 			return nil, err

@@ -101,6 +101,12 @@ func (j *journal) slow(ctx context.Context, e *event) {
 	if e.verb == verbPrepare {
 		attrs = append(attrs, slog.Bool("prepare", true))
 	}
+	if e.cache.outcome != "" {
+		attrs = append(attrs, slog.String("cache", e.cache.outcome))
+	}
+	if e.cache.reason != "" {
+		attrs = append(attrs, slog.String("cache_reason", e.cache.reason))
+	}
 	j.write(ctx, slog.LevelWarn, "lifeguard: slow statement", suppressed, withFault(attrs, e))
 }
 

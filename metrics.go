@@ -105,6 +105,11 @@ const (
 	classOther      = "other" // no SQLSTATE, or one of an application's own
 )
 
+const queriesHelp = "Statements, by operation, by what answered, and by how they ended."
+
+//nolint:gochecknoglobals // a constant
+var queriesLabels = []string{"op", "source", "outcome"}
+
 // newMetrics makes the collector of a pool of that name.
 func newMetrics(pool string, cfg *Config, stats func() Stats) *metrics {
 	factor := 0.0
@@ -119,8 +124,8 @@ func newMetrics(pool string, cfg *Config, stats func() Stats) *metrics {
 		pool: pool, stats: stats, batches: newBatchMetrics(labels, factor),
 		queries: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lifeguard_queries_total", ConstLabels: labels,
-			Help: "Statements, by operation, by what answered, and by how they ended.",
-		}, []string{"op", "source", "outcome"}),
+			Help: queriesHelp,
+		}, queriesLabels),
 		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "lifeguard_query_duration_seconds", ConstLabels: labels, Buckets: durationBuckets,
 			NativeHistogramBucketFactor: factor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: time.Hour,
@@ -284,7 +289,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		counter(m.closed, float64(n), reason)
 	}
 	m.ceilings.collect(&st, gauge, counter)
-	m.cache.collect(st.Cache, gauge, counter)
+	m.cache.collect(st.Cache, ch, gauge, counter)
 }
 
 // namesakes bounds the search for a free suffix.

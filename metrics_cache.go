@@ -6,52 +6,48 @@ import (
 	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
 
-// source is what answered a query, if not the database.
-type source uint8
-
+// What answered a query, if not the database.
 const (
-	sourceMemory source = iota
-	sourceShared        // a query that somebody else had sent
-	sources
+	sourceMemory = "memory"
+	sourceShared = "shared" // a query that somebody else had sent
 )
 
-func (s source) String() string { return [...]string{"memory", "shared"}[s] }
-
-// cacheMetrics are those of the query cache; nil if it is off.
+// cacheMetrics are those of the query cache; nil if it is off. Hits are counted elsewhere,
+// see hitCounts, and only read here.
 type cacheMetrics struct {
-	queryBy [sources][sqltext.Ops][outcomes]prometheus.Counter
+	sharedBy [outcomes]prometheus.Counter // nil where there is none
 
-	hits, shared, misses, bypasses, invalidations *prometheus.Desc
-	entries, bytes, evictions, unsettled          *prometheus.Desc
+	fromMemory, hits, ages, shared, misses, bypasses, invalidations *prometheus.Desc
+	entries, bytes, maxBytes, ttl, evictions, unsettled             *prometheus.Desc
 }
 
 func newCacheMetrics(queries *prometheus.CounterVec, desc func(name, help string, variable ...string) *prometheus.Desc) *cacheMetrics {
 	m := &cacheMetrics{
+		fromMemory:    desc("queries_total", queriesHelp, queriesLabels...),
 		hits:          desc("cache_hits_total", "Queries that were answered from memory; with lifeguard_cache=ttl perhaps by a stale result.", "mode"),
+		ages:          desc("cache_age_seconds", "Age of results when they were served from memory, of the first in every 16 hits; with lifeguard_cache=ttl so long they may have been stale.", "mode"),
 		shared:        desc("cache_shared_total", "Queries that were answered by an equal one, which was under way."),
 		misses:        desc("cache_misses_total", "Queries that were sent to the server for a result to keep."),
 		bypasses:      desc("cache_bypasses_total", "Queries that could not be answered from memory, by reason.", "reason"),
 		invalidations: desc("cache_invalidations_total", "What made kept results invalid, by cause.", "cause"),
 		entries:       desc("cache_entries", "Results in memory."),
 		bytes:         desc("cache_bytes", "Memory that they take."),
+		maxBytes:      desc("cache_max_bytes", "Memory that they may take."),
+		ttl:           desc("cache_ttl_seconds", "Age above which no result is served; 0 if there is no such age."),
 		evictions:     desc("cache_evictions_total", "Results that were dropped for want of room."),
 		unsettled:     desc("cache_unsettled_commits", "Commits whose connection was lost and whose outcome is not known yet; what they have written is not served."),
 	}
-	// Only what can happen: a refusal or an error of the server's is never a hit's.
-	for from := range sources {
-		for _, o := range []queryOutcome{outcomeOK, outcomeTimeout, outcomeCanceled} {
-			if from == sourceMemory && o != outcomeOK {
-				continue
-			}
-			m.queryBy[from][sqltext.OpSelect][o] = queries.WithLabelValues(sqltext.OpSelect.String(), from.String(), o.String())
-		}
+	// Only what can happen: whoever waits for another's query and gets its error asks by
+	// himself.
+	for _, o := range []queryOutcome{outcomeOK, outcomeTimeout, outcomeCanceled} {
+		m.sharedBy[o] = queries.WithLabelValues(sqltext.OpSelect.String(), sourceShared, o.String())
 	}
 	return m
 }
 
-// answered counts a query that was not sent to the server.
-func (m *metrics) answered(op sqltext.Op, from source, outcome queryOutcome) {
-	if n := m.cache.queryBy[from][op][outcome]; n != nil {
+// answered counts a query that waited for another's answer.
+func (m *metrics) answered(outcome queryOutcome) {
+	if n := m.cache.sharedBy[outcome]; n != nil {
 		n.Inc()
 	}
 }
@@ -60,18 +56,24 @@ func (m *cacheMetrics) describe(ch chan<- *prometheus.Desc) {
 	if m == nil {
 		return
 	}
-	for _, d := range []*prometheus.Desc{
-		m.hits, m.shared, m.misses, m.bypasses, m.invalidations, m.entries, m.bytes, m.evictions, m.unsettled,
+	for _, d := range []*prometheus.Desc{ // fromMemory is one that queries has described
+		m.hits, m.ages, m.shared, m.misses, m.bypasses, m.invalidations, m.entries, m.bytes, m.maxBytes, m.ttl, m.evictions, m.unsettled,
 	} {
 		ch <- d
 	}
 }
 
-func (m *cacheMetrics) collect(st *CacheStats, gauge, counter func(*prometheus.Desc, float64, ...string)) {
+func (m *cacheMetrics) collect(st *CacheStats, ch chan<- prometheus.Metric, gauge, counter func(*prometheus.Desc, float64, ...string)) {
 	if m == nil || st == nil {
 		return
 	}
+	counter(m.fromMemory, float64(st.Hits), sqltext.OpSelect.String(), sourceMemory, outcomeOK.String())
 	counter(m.hits, float64(st.Hits), string(st.Mode))
+	ages := make(map[float64]uint64, len(st.Ages.Buckets))
+	for _, b := range st.Ages.Buckets {
+		ages[b.UpTo.Seconds()] = b.Count
+	}
+	ch <- prometheus.MustNewConstHistogram(m.ages, st.Ages.Count, st.Ages.Sum.Seconds(), ages, string(st.Mode))
 	counter(m.shared, float64(st.Shared))
 	counter(m.misses, float64(st.Misses))
 	for reason, n := range st.Bypasses {
@@ -82,6 +84,8 @@ func (m *cacheMetrics) collect(st *CacheStats, gauge, counter func(*prometheus.D
 	}
 	gauge(m.entries, float64(st.Entries))
 	gauge(m.bytes, float64(st.Bytes))
+	gauge(m.maxBytes, float64(st.MaxBytes))
+	gauge(m.ttl, st.TTL.Seconds())
 	counter(m.evictions, float64(st.Evictions))
 	gauge(m.unsettled, float64(st.Unsettled))
 }

@@ -37,6 +37,7 @@ type event struct {
 	took   time.Duration
 	rows   int64 // returned, or affected
 	result bool  // rows were returned rather than affected
+	cache  cacheAnswer
 	err    error
 }
 

@@ -27,7 +27,9 @@ type QueryStats struct {
 	Calls       uint64
 	Errors      uint64 // of Calls
 	Rows        uint64 // returned or affected
-	Hits        uint64 // answered by the cache; not among Calls
+	Hits        uint64 // answered by the cache, from memory or by another's query; not among Calls
+	Misses      uint64 // of Calls: sent for a result to keep
+	Bypass      string // why the cache did not answer the latest of the other Calls; empty without a cache
 
 	Total time.Duration // sum over all calls
 	Mean  time.Duration
@@ -95,6 +97,8 @@ type topEntry struct {
 	fingerprint uint64
 	summary     string
 	query       string
+	bypass      string        // the latest reason, a constant
+	bypassed    time.Duration // when, on the limiter's clock
 	inherited   time.Duration // the weight of the entry that it replaced
 	bound       time.Duration // no more than the weight
 }
@@ -104,7 +108,7 @@ func (e *topEntry) weight() time.Duration { return e.inherited + e.total }
 // queryCounts is the sum over some statements.
 type queryCounts struct {
 	calls, errors, rows uint64
-	hits                uint64
+	hits, misses        uint64
 	total, wait, max    time.Duration
 	times               timeCounts
 }
@@ -118,6 +122,9 @@ func (t *topQueries) add(slot int, e *event) {
 		entry = s.admitLocked(e.st)
 	}
 	entry.add(e)
+	if e.cache.reason != "" {
+		entry.bypass, entry.bypassed = e.cache.reason, e.sent
+	}
 	s.mu.Unlock()
 }
 
@@ -208,6 +215,9 @@ func (t *queryCounts) add(e *event) {
 	if e.err != nil {
 		t.errors++
 	}
+	if e.cache.outcome == cacheMiss {
+		t.misses++
+	}
 	t.rows += uint64(e.rows)
 	t.total += e.first
 	t.wait += e.wait
@@ -220,6 +230,7 @@ func (t *queryCounts) merge(from *queryCounts) {
 	t.errors += from.errors
 	t.rows += from.rows
 	t.hits += from.hits
+	t.misses += from.misses
 	t.total += from.total
 	t.wait += from.wait
 	t.max = max(t.max, from.max)
@@ -237,6 +248,9 @@ func (t *topQueries) list(n int) []QueryStats {
 		for fingerprint, entry := range s.known {
 			if sum := sums[fingerprint]; sum != nil {
 				sum.merge(&entry.queryCounts)
+				if entry.bypassed > sum.bypassed {
+					sum.bypass, sum.bypassed = entry.bypass, entry.bypassed
+				}
 				continue
 			}
 			sum := *entry
@@ -263,7 +277,7 @@ func (t *topQueries) list(n int) []QueryStats {
 	list := make([]QueryStats, 0, n+1)
 	for _, sum := range sorted[:n] {
 		stats := sum.stats()
-		stats.Fingerprint, stats.Summary, stats.Query = sum.fingerprint, sum.summary, sum.query
+		stats.Fingerprint, stats.Summary, stats.Query, stats.Bypass = sum.fingerprint, sum.summary, sum.query, sum.bypass
 		list = append(list, stats)
 	}
 	if other.calls > 0 {
@@ -280,6 +294,7 @@ func (t *queryCounts) stats() QueryStats {
 		Errors: t.errors,
 		Rows:   t.rows,
 		Hits:   t.hits,
+		Misses: t.misses,
 		Total:  t.total,
 		Mean:   t.total / time.Duration(t.calls),
 		P50:    min(t.times.quantile(0.50), t.max),

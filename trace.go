@@ -30,7 +30,8 @@ const instrumentation = "github.com/lifeguard-go/lifeguard"
 // wait for admission comes before the span and is an attribute of it. All that is
 // known at the start is given at the start, so that samplers see it.
 //
-// Pings and what database/sql does between checkouts make no span. Neither does a
+// Pings and what database/sql does between checkouts make no span, nor does what the query
+// cache answers, from memory or by another one's query. Neither does a
 // statement that was not sent: a span says that the database did something, and rates
 // and latencies are made from spans. What turned it away is an event of the caller's
 // span, lifeguard.turned_away, where who reads the trace of the failed request looks.
@@ -93,7 +94,7 @@ func (t *tracing) start(ctx context.Context, e *event, ph *physical, more ...att
 		return ctx
 	}
 	name := cmp.Or(e.st.Summary, e.st.Kind.String())
-	attrs := make([]attribute.KeyValue, 0, len(srv.attrs)+4) // enough for most
+	attrs := make([]attribute.KeyValue, 0, len(srv.attrs)+6) // enough for most
 	attrs = append(attrs, srv.attrs...)
 	if srv.many {
 		attrs = appendAddress(attrs, ph)
@@ -107,6 +108,12 @@ func (t *tracing) start(ctx context.Context, e *event, ph *physical, more ...att
 		semconv.DBQueryText(e.st.Normalized),
 		attribute.String("lifeguard.source", "db"),
 		attribute.Float64("lifeguard.queue.wait", e.wait.Seconds()))
+	if e.cache.outcome != "" {
+		attrs = append(attrs, attribute.String("lifeguard.cache.outcome", e.cache.outcome))
+	}
+	if e.cache.reason != "" {
+		attrs = append(attrs, attribute.String("lifeguard.cache.reason", e.cache.reason))
+	}
 	attrs = append(attrs, more...)
 	ctx, e.span = t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
 	return ctx

@@ -1,0 +1,70 @@
+package oteltest
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/lifeguard-go/lifeguard"
+	"github.com/lifeguard-go/lifeguard/pgtest"
+)
+
+// cacheAnswers keeps what samplers are told of the cache.
+type cacheAnswers struct{ outcomes []string }
+
+func (*cacheAnswers) Description() string { return "cacheAnswers" }
+
+func (a *cacheAnswers) ShouldSample(p sdk.SamplingParameters) sdk.SamplingResult {
+	for _, attr := range p.Attributes {
+		if attr.Key == "lifeguard.cache.outcome" {
+			a.outcomes = append(a.outcomes, attr.Value.AsString())
+		}
+	}
+	return sdk.AlwaysSample().ShouldSample(p)
+}
+
+// What the cache said is known before a statement is sent, so that samplers see it; and
+// what memory answers is not sent.
+func TestSpansSayWhatTheCacheSaid(t *testing.T) {
+	t.Parallel()
+	receiver := newReceiver(t)
+	sampler := &cacheAnswers{}
+	sampled := receiver.provider(t, sdk.WithSampler(sampler))
+	cfg := config(t, pgtest.DSN(t), func(c *lifeguard.Config) { c.TracerProvider, c.Cache = sampled, lifeguard.CacheLocal })
+	db := open(t, cfg)
+	ctx := t.Context()
+	if _, err := db.ExecContext(ctx, "create table orders (id int primary key); insert into orders values (1), (2)"); err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		rows, err := db.QueryContext(ctx, "select id from orders")
+		drain(t, rows, err)
+	}
+	if _, err := db.ExecContext(ctx, "delete from orders where id = 2"); err != nil {
+		t.Fatal(err)
+	}
+	connector, err := lifeguard.FromDB(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := connector.Stats().Cache
+	if st.Hits != 5 || st.Misses != 1 {
+		t.Fatalf("%d hits and %d misses, not 5 and 1", st.Hits, st.Misses)
+	}
+	var said []string
+	for _, s := range receiver.named(t, sampled, "SELECT orders") {
+		attrs := values(s.GetAttributes())
+		said = append(said, fmt.Sprint(attrs["lifeguard.cache.outcome"], " ", attrs["lifeguard.cache.reason"]))
+	}
+	if want := []string{"bypass new", "bypass new", "miss <nil>"}; !slices.Equal(said, want) {
+		t.Errorf("spans say %q, not %q: a hit has none", said, want)
+	}
+	if want := []string{"bypass", "bypass", "miss"}; !slices.Equal(sampler.outcomes, want) {
+		t.Errorf("the sampler saw %q, not %q", sampler.outcomes, want)
+	}
+	if attrs := values(receiver.one(t, sampled, "DELETE orders").GetAttributes()); attrs["lifeguard.cache.outcome"] != nil {
+		t.Errorf("the cache was not asked about a write: %v", attrs)
+	}
+}
