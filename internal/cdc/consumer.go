@@ -1,0 +1,296 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Config says what a [Consumer] stands on. All fields but Logger have to be set.
+type Config struct {
+	// Connect opens a connection to the server, for replication or not. Both kinds have
+	// to reach the same server, directly: no pooler in between.
+	Connect func(ctx context.Context, replication bool) (*pgconn.PgConn, error)
+	// Cache is told of changes.
+	Cache Cache
+	// Now is a monotonic clock, the one that Serves is asked by.
+	Now func() time.Duration
+	// Bound is how old what is served may be.
+	Bound time.Duration
+	// MaxLag is how many bytes of the log the consumer may be behind; then it drops its
+	// slot, and with it what the server keeps for it.
+	MaxLag int64
+	// Publication is its name.
+	Publication string
+	// PollEvery is the time between two looks at the catalog's fingerprint.
+	PollEvery time.Duration
+	// Logger is told when the stream ends and when it is back; nil for nobody.
+	Logger *slog.Logger
+}
+
+// Cache is what a consumer tells what has changed. The calls come one at a time. They must
+// not block.
+type Cache interface {
+	// Changed says that a transaction that has committed, or is about to become
+	// visible, changed rows of relations, each the root of its family.
+	Changed(relations []Relation)
+	// Lost says that any row may have changed.
+	Lost()
+	// SchemaChanged says that any row, and whatever was read of the catalog, may have
+	// changed.
+	SchemaChanged()
+}
+
+// A Consumer keeps a cache coherent with its database. It goes through these states:
+//
+//	          connect, publish, slot                position reached
+//	starting ────────────────────────► settling ───────────────────► streaming
+//	   ▲                                   │                              │
+//	   │ back-off                          │ any error, a limit           │
+//	   └──────────── down ◄────────────────┴──────────────────────────────┘
+//
+// In settling the transactions that run when the slot is ready are waited for: they may
+// have written their COMMIT into the log before the slot's beginning and be visible only
+// after it, behind a synchronous standby. A change of the schema goes through settling,
+// too. Only in streaming anything is served, and there only within the bound.
+//
+// All methods may be called concurrently.
+type Consumer struct {
+	cfg    Config
+	until  atomic.Int64 // on cfg.Now: until when may be served what the cache holds; 0: not
+	server atomic.Pointer[string]
+	tables atomic.Pointer[tables]
+
+	unsettled unsettled
+	kick      chan struct{} // wakes the control loop; holds one
+	noGate    bool          // for tests: doubts are not told
+
+	stop context.CancelFunc
+	done chan struct{}
+
+	mu        sync.Mutex // guards what follows; never held while blocking
+	state     State
+	reason    Reason
+	stats     Stats
+	confirmed time.Duration
+	logged    Reason
+	loggedAt  time.Duration
+}
+
+// State is where a consumer stands.
+type State string
+
+// The states.
+const (
+	Starting  State = "starting"
+	Settling  State = "settling"
+	Streaming State = "streaming"
+	Down      State = "down"
+)
+
+// Stats is a snapshot. Counters only grow.
+type Stats struct {
+	State         State
+	Reason        Reason        // why it is, or was last, down; empty if it never was
+	Confirmed     time.Duration // age of the latest confirmation, -1 if there is none
+	Lag           int64         // bytes of the log that the server has written and the consumer not read
+	Commits       uint64        // of which the cache was told
+	Relations     uint64        // that they changed, summed up
+	SchemaChanges uint64
+	Confirmations uint64
+	Restarts      uint64         // streams that ended
+	Ends          map[Reason]int // of streams, by reason
+	Unsettled     int            // transactions that were decoded and are not known to be visible
+	Leads         bool           // beats for those that share the database
+	Announced     bool           // an event trigger writes DDL into the log
+}
+
+// New returns a consumer that runs until Close.
+func New(cfg Config) *Consumer { return start(cfg, false) }
+
+func start(cfg Config, noGate bool) *Consumer {
+	ctx, stop := context.WithCancel(context.Background())
+	c := &Consumer{
+		cfg: cfg, kick: make(chan struct{}, 1), noGate: noGate,
+		stop: stop, done: make(chan struct{}), state: Starting, confirmed: -1,
+	}
+	c.unsettled.reset(&Snapshot{})
+	c.stats.Ends = make(map[Reason]int)
+	if c.cfg.Logger == nil {
+		c.cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	go c.run(ctx)
+	return c
+}
+
+// Close ends the stream and drops the slot. It returns when both connections are closed.
+func (c *Consumer) Close() {
+	c.stop()
+	<-c.done
+}
+
+// Serves reports whether what the cache holds, and does not know to be changed, may be
+// served: everything that was visible Bound ago has been told to the cache. The clock has
+// to be read before, and the entry looked at after.
+func (c *Consumer) Serves(now time.Duration) bool { return int64(now) < c.until.Load() }
+
+// Covers reports whether every change of these relations is told. The answer holds until
+// the next SchemaChanged.
+func (c *Consumer) Covers(relations []Relation) bool {
+	t := c.tables.Load()
+	if t == nil {
+		return false
+	}
+	for _, r := range relations {
+		if _, known := t.roots[r]; !known {
+			return false
+		}
+		if _, gap := t.uncovered[r]; gap {
+			return false
+		}
+	}
+	return true
+}
+
+// Doubt is what a snapshot must see that is taken, on [Consumer.Server], before rows of
+// these relations are read to be kept. It is asked for after the cache's versions were
+// noted.
+func (c *Consumer) Doubt(relations []Relation) Doubt {
+	if c.noGate {
+		return Doubt{}
+	}
+	return c.unsettled.doubt(relations)
+}
+
+// Saw settles what a snapshot of the server sees.
+func (c *Consumer) Saw(s *Snapshot) { c.unsettled.settle(s) }
+
+// Server names the server that is listened to, as [ServerSQL] does; empty if none is.
+func (c *Consumer) Server() string {
+	if s := c.server.Load(); s != nil {
+		return *s
+	}
+	return ""
+}
+
+// ServerSQL is an expression that tells servers, and the lives of one, apart.
+const ServerSQL = `pg_catalog.concat(EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()), ' ', pg_catalog.inet_server_port())`
+
+// Stats returns the numbers.
+func (c *Consumer) Stats() Stats {
+	unsettled := c.unsettled.count()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := c.stats
+	st.State, st.Reason, st.Unsettled, st.Confirmed = c.state, c.reason, unsettled, -1
+	if c.confirmed >= 0 {
+		st.Confirmed = max(c.cfg.Now()-c.confirmed, 0)
+	}
+	st.Ends = make(map[Reason]int, len(c.stats.Ends))
+	for reason, n := range c.stats.Ends {
+		st.Ends[reason] = n
+	}
+	return st
+}
+
+const (
+	backoffFirst  = 100 * time.Millisecond
+	backoffMost   = 30 * time.Second
+	healthyAfter  = 10 * time.Second // a stream that lived longer starts the back-off anew
+	sameLineAfter = time.Minute
+)
+
+func (c *Consumer) run(ctx context.Context) {
+	defer close(c.done)
+	pause := backoffFirst
+	for {
+		c.setState(Starting)
+		began := c.cfg.Now()
+		err := c.stream(ctx)
+		c.lost()
+		if ctx.Err() != nil {
+			c.setState(Down)
+			return
+		}
+		if c.cfg.Now()-began > healthyAfter {
+			pause = backoffFirst
+		}
+		if errors.Is(err, errRepublished) {
+			c.count(func(st *Stats) { st.Restarts++; st.Ends[Republished]++ })
+			continue
+		}
+		c.ended(err, pause)
+		timer := time.NewTimer(pause/2 + rand.N(pause))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		pause = min(2*pause, backoffMost)
+	}
+}
+
+// lost stops serving, and drops what the cache holds: from here on changes are missed.
+func (c *Consumer) lost() {
+	c.mu.Lock()
+	c.until.Store(0)
+	c.confirmed = -1
+	c.stats.Lag, c.stats.Leads = 0, false
+	c.mu.Unlock()
+	c.server.Store(nil)
+	c.cfg.Cache.Lost()
+}
+
+// ended notes why, and says so, but the same thing only every now and then.
+func (c *Consumer) ended(err error, pause time.Duration) {
+	reason := reasonOf(err)
+	c.mu.Lock()
+	c.state, c.reason = Down, reason
+	c.stats.Restarts++
+	c.stats.Ends[reason]++
+	now := c.cfg.Now()
+	say := c.logged != reason || now-c.loggedAt > sameLineAfter
+	if say {
+		c.logged, c.loggedAt = reason, now
+	}
+	c.mu.Unlock()
+	if say {
+		c.cfg.Logger.Warn("lifeguard: the cache does not hear of changes; every query goes to the server",
+			"reason", string(reason), "error", describe(err), "next_try", pause)
+	}
+}
+
+func (c *Consumer) setState(s State) {
+	c.mu.Lock()
+	changed := c.state != s
+	c.state = s
+	again := changed && s == Streaming && c.logged != ""
+	if again {
+		c.logged = ""
+	}
+	c.mu.Unlock()
+	if again {
+		c.cfg.Logger.Info("lifeguard: the cache hears of changes again")
+	}
+}
+
+func (c *Consumer) count(f func(*Stats)) {
+	c.mu.Lock()
+	f(&c.stats)
+	c.mu.Unlock()
+}
+
+// wake has the control loop look at once.
+func (c *Consumer) wake() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
