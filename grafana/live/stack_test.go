@@ -32,6 +32,7 @@ func inAHurry(slackAndWebhook, mail string) spec.Params {
 	p := spec.Default()
 	p.ErrorShare = 0.005 // of the metrics server's statements about one in fifty fails
 	p.Window, p.Interval = window, time.Second
+	p.CachePast, p.CacheShare = 3*window, 0.001
 	p.Scale = 1.0 / 60
 	p.GroupWait, p.GroupInterval, p.RepeatInterval = 500*time.Millisecond, time.Second, time.Hour
 	p.Receivers.SlackURL, p.Receivers.WebhookURL = slackAndWebhook+"/slack", slackAndWebhook+"/webhook"
@@ -164,7 +165,7 @@ func TestTheStackWithARealPrometheus(t *testing.T) {
 	}))
 	defer collector.Close()
 	command := buildMetricsServer(t)
-	calm, _ := serveMetrics(t, command, collector.URL, "calm", "&lifeguard_fleet_budget=20", "-rate", "100", "-limit", "auto")
+	calm, _ := serveMetrics(t, command, collector.URL, "calm", "&lifeguard_fleet_budget=20&lifeguard_cache=local&lifeguard_cache_ttl=1h", "-rate", "100", "-limit", "auto")
 	// Two of five operations hold one of four connections for 150 ms: more than sixty a
 	// second queue up, and more than the queue takes are refused.
 	busy, overloaded := serveMetrics(t, command, collector.URL, "busy", "&lifeguard_queue=80", "-rate", "150", "-goroutines", "120", "-conns", "4", "-hold", "150ms")

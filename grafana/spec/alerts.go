@@ -50,6 +50,10 @@ const valueMark = "VALUE"
 func Alerts(p Params) []Alert {
 	window := "[" + promDuration(p.Window) + "]"
 	rate := func(by, series string) string { return "sum by (" + by + ") (rate(" + series + window + "))" }
+	answered := func(over time.Duration) string {
+		window := promDuration(over)
+		return "(" + spared("job, pool", "", window) + " / (" + asked("job, pool", "", window) + " > 0))"
+	}
 	hold := func(d time.Duration) time.Duration { return time.Duration(float64(d) * p.Scale) }
 	all := rate("job, pool", statements)
 	enough := " and " + all + " > " + number(p.MinRate)
@@ -97,6 +101,27 @@ func Alerts(p Params) []Alert {
 			Summary: "{{ $labels.pool }}: statements fail",
 			Text:    "VALUE of the statements of pool {{ $labels.pool }} of {{ $labels.job }} ended in an error or in their deadline.",
 			Board:   OverviewUID, Panel: panelErrors,
+		},
+		{
+			Name: "LifeguardCacheCollapsed", Title: "Cache collapsed", Format: "humanizePercentage", UID: "lifeguard-cache-collapsed",
+			Severity: "warning", Section: "cache-collapsed",
+			Value:     answered(p.Window) + " / (" + answered(p.CachePast) + " >= " + number(p.CacheShare) + ") and " + asked("job, pool", "", promDuration(p.Window)) + " > " + number(p.MinRate),
+			Below:     true,
+			Threshold: p.CacheLeft, For: hold(10 * time.Minute), NoData: stayNormal, Failed: keepLast,
+			Summary: "{{ $labels.pool }}: the cache answers VALUE of what it did",
+			Text: "In pool {{ $labels.pool }} of {{ $labels.job }} the share of reads that memory answers has fallen to VALUE of its mean over " +
+				promDuration(p.CachePast) + "; the database gets the rest.",
+			Board: CacheUID, Panel: panelSpared,
+		},
+		{
+			Name: "LifeguardCacheUnsettled", Title: "Unsettled commits", Format: "humanize", UID: "lifeguard-cache-unsettled",
+			Severity: "warning", Section: "unsettled-commits",
+			Value:     "max by (job, instance, pool) (lifeguard_cache_unsettled_commits)",
+			Threshold: 0, For: hold(5 * time.Minute), NoData: stayNormal, Failed: keepLast,
+			Summary: "{{ $labels.pool }}: the outcome of VALUE commits is not known",
+			Text: "In {{ $labels.instance }} connections of pool {{ $labels.pool }} were lost during a commit, and the server has not said what " +
+				"became of it. Reads of what was written go to the database.",
+			Board: CacheUID, Panel: panelUnsettled,
 		},
 		{
 			Name: "LifeguardGone", Title: "Scrape gone", UID: "lifeguard-gone", Severity: "critical", Section: "scrape-gone",

@@ -92,7 +92,7 @@ func (p *Panel) Datasource() string {
 
 // Boards returns all dashboards.
 func Boards(p Params) []Board {
-	return []Board{overview(p), admission(p), cache()}
+	return []Board{overview(p), admission(p), cache(p)}
 }
 
 // quantiles asks one histogram for p50, p95 and p99. The labels in by are kept, legend

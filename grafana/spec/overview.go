@@ -15,6 +15,8 @@ const (
 	panelQueue       = 11
 	panelSlots       = 21
 	panelThroughput  = 11
+	panelSpared      = 23
+	panelUnsettled   = 7
 	failed           = `outcome=~"error|timeout"`
 	statements       = "lifeguard_queries_total"
 	statementSeconds = "lifeguard_query_duration_seconds"

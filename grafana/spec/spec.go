@@ -21,6 +21,10 @@ type Params struct {
 	ErrorShare   float64 // of statements
 	MinRate      float64 // statements a second, below which shares and quantiles say nothing
 
+	CachePast  time.Duration // what the share that the cache answers is compared with
+	CacheShare float64       // it must have been at least this
+	CacheLeft  float64       // part of it that is left; the alert is for less
+
 	Window   time.Duration // of every rate in an alert
 	Interval time.Duration // between evaluations
 	Scale    float64       // of how long a condition must hold; 1, and less in tests
@@ -50,6 +54,9 @@ func Default() Params {
 		RefusedShare:   0.01,
 		ErrorShare:     0.05,
 		MinRate:        0.1,
+		CachePast:      time.Hour,
+		CacheShare:     0.1,
+		CacheLeft:      0.5,
 		Window:         5 * time.Minute,
 		Interval:       10 * time.Second, // Grafana takes multiples of 10 s
 		Scale:          1,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -47,6 +48,7 @@ type Options struct {
 	DSN        string
 	Conns      int
 	Limit      string
+	Cache      string
 	Goroutines int
 	Rate       float64
 	Hold       time.Duration
@@ -67,6 +69,7 @@ func Flags(flags *flag.FlagSet) *Options {
 	flags.StringVar(&o.DSN, "dsn", "", "work on this `database`, in a schema of its own")
 	flags.IntVar(&o.Conns, "conns", 8, "PostgreSQL connections at most (pool_max_conns)")
 	flags.StringVar(&o.Limit, "limit", "", "statements in flight at most (lifeguard_limit): a `number` or auto; -conns if not given")
+	flags.StringVar(&o.Cache, "cache", string(lifeguard.CacheLocal), "query cache (lifeguard_cache), unless -dsn says: off, local or ttl")
 	flags.IntVar(&o.Goroutines, "goroutines", 16, "how many goroutines work at once")
 	flags.Float64Var(&o.Rate, "rate", 50, "operations per second, 0 for as many as possible")
 	flags.DurationVar(&o.Hold, "hold", 0, "make two of five operations take this long on the server; with more -goroutines than -conns they queue")
@@ -85,6 +88,8 @@ func (o *Options) Problem() string {
 		return fmt.Sprintf("-conns must be from 1 to 10000, not %d", o.Conns)
 	case o.Limit != "" && o.Limit != "auto" && (wrongLimit != nil || limit < 1 || limit > 10_000):
 		return fmt.Sprintf("-limit must be auto or from 1 to 10000, not %q", o.Limit)
+	case !slices.Contains([]lifeguard.CacheMode{lifeguard.CacheOff, lifeguard.CacheLocal, lifeguard.CacheTTL}, lifeguard.CacheMode(o.Cache)):
+		return fmt.Sprintf("-cache must be off, local or ttl, not %q", o.Cache)
 	case o.Goroutines < 1 || o.Goroutines > 100_000:
 		return fmt.Sprintf("-goroutines must be from 1 to 100000, not %d", o.Goroutines)
 	case !(o.Rate >= 0 && o.Rate <= 1e6): // NaN too
@@ -134,6 +139,12 @@ func (o *Options) config(dsn string) (lifeguard.Config, error) {
 	}
 	if cfg.Name == "" {
 		cfg.Name = "shop"
+	}
+	if cfg.Cache == "" || given["cache"] {
+		cfg.Cache = lifeguard.CacheMode(o.Cache)
+	}
+	if cfg.Cache == lifeguard.CacheTTL && cfg.CacheTTL == 0 {
+		cfg.CacheTTL = time.Minute
 	}
 	if cfg.Slow == 0 {
 		cfg.Slow = slow
