@@ -45,6 +45,7 @@ type copySender struct {
 	plan     *rowPlan
 	conflict *upsert            // nil without OnConflict
 	st       *sqltext.Statement // what observers see
+	writes   string             // a text that writes as a chunk does, for the query cache
 	begin    string
 	status   string // of a transaction
 }
@@ -59,9 +60,10 @@ func newCopySender(db *sql.DB, plan *rowPlan, conflict *upsert, pg *pgconn.PgCon
 		s.begin = "begin; select txid_current()::text"
 		s.status = "select txid_status($1::text::bigint)"
 	}
-	s.st = sqltext.Analyze(plan.copySQL(plan.table.name.String()))
+	s.writes = plan.copySQL(plan.table.name.String())
+	s.st = sqltext.Analyze(s.writes)
 	if conflict != nil {
-		s.st = sqltext.Analyze(conflict.text)
+		s.st, s.writes = sqltext.Analyze(conflict.text), conflict.writes
 	}
 	return s
 }
@@ -79,9 +81,10 @@ func majorVersion(pg *pgconn.PgConn) int {
 type attempt struct {
 	xid     string
 	pid     uint32
-	server  string // see incarnation
-	reached bool   // COMMIT may have been reached
-	unique  bool   // an upsert that has resolved equal keys
+	server  string      // see incarnation
+	reached bool        // COMMIT may have been reached
+	unique  bool        // an upsert that has resolved equal keys
+	lost    *lostCommit // if no answer came
 }
 
 func (s *copySender) send(ctx context.Context, ch *chunk, p part) (recovered bool, err error) {
@@ -96,11 +99,18 @@ func (s *copySender) send(ctx context.Context, ch *chunk, p part) (recovered boo
 
 // once makes one attempt, and finds out what has become of it.
 func (s *copySender) once(ctx context.Context, ch *chunk, p part, a *attempt) (recovered bool, err error) {
-	err = withPgx(ctx, s.db, s.st, verbExecute, func(l *pgxLease) error {
+	var w *writing
+	err = withPgx(ctx, s.db, s.st, verbExecute, func(l *pgxLease) (err error) {
 		ch.watch.begin(ctx, l, p.rows())
 		defer ch.watch.rested(l)
 		pg := l.conn.PgConn()
-		err := s.transact(ctx, pg, ch, p, a)
+		if l.own != nil {
+			if w, err = l.own.guardBatch(ctx, s.writes); err != nil {
+				return err
+			}
+		}
+		defer func() { a.lost = w.answered(pg, err) }()
+		err = s.transact(ctx, pg, ch, p, a)
 		if err == nil || pg.IsClosed() {
 			return err
 		}
@@ -118,9 +128,11 @@ func (s *copySender) once(ctx context.Context, ch *chunk, p part, a *attempt) (r
 		return err
 	})
 	if err == nil || !a.reached {
+		w.settled(a.lost, false, nil)
 		return false, err
 	}
 	committed, unknown := s.decide(ctx, a)
+	w.settled(a.lost, committed, unknown)
 	switch {
 	case unknown != nil:
 		return false, fmt.Errorf("%w: %w (the connection was lost: %w)", ErrBatchUncertain, unknown, err)
@@ -271,7 +283,7 @@ type pgxLease struct {
 
 // withPgx calls f with a connection of db, which is given back afterwards, and dropped if
 // f broke it. f's own error is returned as it is. st says what for; do is verbExecute if a
-// refusal by the admission queue is a statement's.
+// refusal by the admission queue is a statement's: then f guards what it writes.
 func withPgx(ctx context.Context, db *sql.DB, st *sqltext.Statement, do verb, f func(*pgxLease) error) error {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -313,11 +325,6 @@ func leasedPgx(ctx context.Context, driverConn any, st *sqltext.Statement, do ve
 	if c, ok := driverConn.(*Conn); ok {
 		if err := c.lease(ctx, st, false); err != nil {
 			return nil, c.turnedAway(ctx, st, do, err)
-		}
-		if do == verbExecute {
-			if err := c.guardRaw(ctx, false); err != nil {
-				return nil, c.turnedAway(ctx, st, do, err)
-			}
 		}
 		_, e := c.sending(ctx, st, verbPing) // without a span
 		return &pgxLease{conn: c.ph.pgxConn(), own: c, event: e}, nil

@@ -32,6 +32,7 @@ type upsert struct {
 	oids     []uint32 // of the arrays; nil to go by way of a temporary table
 	formats  []int16
 	text     string // of the query alone, as observers see it
+	writes   string // the same with the table as the source, so that it can be analysed
 	simple   string // what is sent, and what is sent to resolve equal keys
 	resolved string
 	dedupe   atomic.Bool
@@ -92,6 +93,7 @@ func (u *upsert) build(c *Conflict, keys []int) {
 		u.simple = insert + "select * from " + staging + clause
 	}
 	u.text = u.simple
+	u.writes = insert + "select " + columns + " from " + u.plan.table.name.String() + clause
 	u.resolved = u.simple
 	if len(keys) > 0 {
 		on, null := make([]string, len(keys)), make([]string, len(keys))

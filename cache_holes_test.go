@@ -190,20 +190,6 @@ func TestHoleSetLocal(t *testing.T) {
 }
 
 // A batch into one table keeps nobody else's results.
-func TestHoleABatchEmptiesTheCache(t *testing.T) {
-	c := openCached(t, cacheSchema+"create table events (n int)")
-	c.warm(oneItem, 1)
-	batch, err := lifeguard.NewBatchInserter[cacheRow](c.DB, "other", lifeguard.BatchConfig{})
-	if err != nil {
-		t.Skip(err)
-	}
-	_ = batch.Add(t.Context(), cacheRow{900, "x"})
-	_, _ = batch.Close(t.Context())
-	c.read(oneItem, 1)
-	if !c.isWarm(oneItem, 1) {
-		t.Errorf("gone: %v", c.stats().Invalidations)
-	}
-}
 
 // A procedure that writes one table costs every text its analysis.
 func TestHoleCallsMakeReadsDearer(t *testing.T) {

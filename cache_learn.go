@@ -50,8 +50,6 @@ type cachedConn struct {
 	tx      cachedTx     // of the open transaction
 	raw     *cache.Fence // see guardRaw
 	inRaw   bool
-	// rawSchema says that the catalog may have been changed there.
-	rawSchema bool
 }
 
 // sessionOf returns the connection's session if it is known.

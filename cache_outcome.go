@@ -71,16 +71,20 @@ func (u *unsettled) size() int {
 
 // add takes over a fence whose commit was sent on a connection that is lost.
 func (u *unsettled) add(ph *physical, fence *cache.Fence, ddl bool) {
-	if fence == nil && !ddl {
-		return
+	if l := newLost(ph, fence, ddl); l != nil {
+		u.adopt([]*lostCommit{l})
 	}
-	if ph.cached.site == nil {
-		return // see watch
+}
+
+// newLost names what has to be asked for; it is nil if that is nothing.
+func newLost(ph *physical, fence *cache.Fence, ddl bool) *lostCommit {
+	if fence == nil && !ddl || ph.cached.site == nil { // see watch
+		return nil
 	}
-	u.adopt([]*lostCommit{{
+	return &lostCommit{
 		pid: int64(ph.pg.PID()), started: ph.cached.started, fence: fence, ddl: ddl,
 		forever: ph.cached.proxied, site: ph.cached.site.again(),
-	}})
+	}
 }
 
 // adopt asks for commits from now on.

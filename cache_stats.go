@@ -70,7 +70,7 @@ const (
 	causeWrite      invalidation = iota // of known tables
 	causeEverything                     // of tables that are not known
 	causeDDL
-	causeRaw       // sql.Conn.Raw, or a batch
+	causeRaw       // sql.Conn.Raw
 	causeUnsettled // a commit whose outcome is not known
 	causeLost      // a connection died: perhaps the server did
 	causeManual

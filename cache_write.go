@@ -300,19 +300,16 @@ func (w *writing) rolledBack(err error) bool {
 }
 
 // guardRaw is for the connection in the application's own hands, until the lease ends: it
-// may do anything. schema is false if it is known to leave tables as they are.
-func (c *Conn) guardRaw(ctx context.Context, schema bool) error {
+// may do anything.
+func (c *Conn) guardRaw(ctx context.Context) error {
 	q, err := c.watch(ctx)
 	if q == nil || err != nil {
 		return err
 	}
 	cc := &c.ph.cached
 	cc.forgetSession()
-	if schema && !cc.rawSchema {
-		q.forgetCatalog(c.ph)
-		cc.rawSchema = true
-	}
 	if !cc.inRaw {
+		q.forgetCatalog(c.ph)
 		cc.raw, cc.inRaw = c.ph.raiseEverything(), true
 	}
 	return nil
@@ -324,10 +321,10 @@ func (c *Conn) endRaw() {
 	if !cc.inRaw {
 		return
 	}
-	q, fence, schema := c.core.keeper(), cc.raw, cc.rawSchema
-	cc.raw, cc.inRaw, cc.rawSchema = nil, false, false
+	q, fence := c.core.keeper(), cc.raw
+	cc.raw, cc.inRaw = nil, false
 	if c.ph.dead() || c.ph.pg.IsBusy() {
-		q.unsettled.add(c.ph, fence, schema)
+		q.unsettled.add(c.ph, fence, true)
 		return
 	}
 	cc.forgetSession()                                 // it may have been read within the lease
@@ -335,9 +332,7 @@ func (c *Conn) endRaw() {
 		cc.tx.writes.AddEverything()
 		cc.tx.ddl = true
 	}
-	if schema {
-		q.forgetCatalog(c.ph)
-	}
+	q.forgetCatalog(c.ph)
 	q.counts.invalidated[causeRaw].Add(1)
 	fence.Bump()
 }

@@ -250,7 +250,7 @@ func (c *Conn) pgxConn(ctx context.Context) (*pgx.Conn, error) {
 	if err := c.lease(ctx, raw, false); err != nil {
 		return nil, c.turnedAway(ctx, raw, verbPing, err)
 	}
-	if err := c.guardRaw(ctx, true); err != nil {
+	if err := c.guardRaw(ctx); err != nil {
 		return nil, c.turnedAway(ctx, raw, verbPing, err)
 	}
 	c.slot.begin(SlotIdleInConn, raw.Summary, raw.Fingerprint)
