@@ -4,8 +4,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"testing"
-
-	"github.com/lifeguard-go/lifeguard"
 )
 
 // In a transaction, a function that replaces another one leaves no lock, and the catalog is
