@@ -57,7 +57,7 @@ func readOrder(ctx context.Context, w *workload) error {
 
 // readCustomer asks for few of them, of a table that is not written: what a cache is for.
 func readCustomer(ctx context.Context, w *workload) error {
-	return readAll(ctx, w.db, "select name from customers where id = $1", one(20))
+	return readAll(ctx, w.db, "select id, name from customers where id = $1", one(20))
 }
 
 func listOrders(ctx context.Context, w *workload) error {
