@@ -143,7 +143,7 @@ func (h *linearHistory) run(t *testing.T) {
 	w.proxy.lateAnswer.Store(int64(h.r.IntN(2)) * 100_000)
 	if faults > 0 {
 		w.proxy.lostAnswer.Store(4_000)
-		w.proxy.lateRequest.Store(4_000)
+		w.proxy.lateRequest.Store(15_000)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -231,11 +231,12 @@ func (c *client) work(ctx context.Context) {
 	defer c.h.take(c)
 	for c.h.done.Add(1) < c.h.length && ctx.Err() == nil {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
-		if c.r.IntN(60) == 0 {
-			ctx, cancel = context.WithTimeout(ctx, time.Duration(c.r.IntN(2500))*time.Microsecond)
+		writes := c.writer && c.r.IntN(3) > 0
+		if impatient := c.r.IntN(60); impatient == 0 || writes && impatient < 5 {
+			ctx, cancel = context.WithTimeout(ctx, time.Duration(c.r.IntN(5000))*time.Microsecond)
 		}
 		switch {
-		case c.writer && c.r.IntN(3) > 0:
+		case writes:
 			c.write(ctx)
 			sleep(3 * time.Millisecond)
 		case c.r.IntN(20) == 0:

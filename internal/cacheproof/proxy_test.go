@@ -26,7 +26,6 @@ type proxy struct {
 
 	lateAnswer, lostAnswer, lateRequest atomic.Int64 // in a million
 	lost, late                          atomic.Int64 // that happened
-	only                                atomic.Pointer[[]byte]
 
 	mu   sync.Mutex
 	open map[net.Conn]struct{}
@@ -94,12 +93,14 @@ type link struct {
 	lose           atomic.Bool // the next answer
 }
 
-func chance(of *atomic.Int64) bool { return rand.Int64N(1_000_000) < of.Load() }
+func chance(of *atomic.Int64, times int64) bool { return rand.Int64N(1_000_000) < times*of.Load() }
 
-// faulty reports whether a request may suffer.
-func (p *proxy) faulty(request []byte) bool {
-	only := p.only.Load()
-	return only == nil || bytes.Contains(request, *only)
+// weight is how much more likely a request suffers than another.
+func weight(request []byte) int64 {
+	if bytes.Contains(bytes.ToLower(request), []byte("commit")) {
+		return 10
+	}
+	return 1
 }
 
 func (l *link) requests() {
@@ -108,12 +109,13 @@ func (l *link) requests() {
 	for {
 		n, err := l.client.Read(buf)
 		if n > 0 {
-			if l.begun.Load() && l.p.faulty(buf[:n]) {
+			if l.begun.Load() {
+				times := weight(buf[:n])
 				switch {
-				case chance(&l.p.lateRequest):
+				case chance(&l.p.lateRequest, times):
 					l.p.late.Add(1)
 					sleep(20 * time.Millisecond) // also when the client is gone
-				case chance(&l.p.lostAnswer):
+				case chance(&l.p.lostAnswer, times):
 					l.lose.Store(true)
 				}
 			}
@@ -142,7 +144,7 @@ func (l *link) answers() {
 			_, _ = io.Copy(io.Discard, l.server) // until requests closes it
 			return
 		}
-		if l.begun.Load() && chance(&l.p.lateAnswer) {
+		if l.begun.Load() && chance(&l.p.lateAnswer, 1) {
 			sleep(4 * time.Millisecond)
 		}
 		if _, err := l.client.Write(buf[:n]); err != nil {
