@@ -128,6 +128,10 @@ stack-down: ## stop them; their data are gone
 settings: ## write the tables of settings and metrics into README.md and docs
 	go test -run 'TestTheReadmeListsEverySetting|TestThePageOnObservability' -update .
 
+.PHONY: tuning
+tuning: ## write the figures of docs/tuning.md
+	go test ./internal/doctest -run Figures -update
+
 .PHONY: licences
 licences: ## write the table of licences into docs/licences.md
 	go test ./internal/supply -run Licences -update

@@ -62,7 +62,7 @@ func TestTheReadmeListsEverySetting(t *testing.T) {
 }
 
 // Every Go snippet of the README stands in example_test.go, but for those that are
-// marked, which need other libraries or a test.
+// marked: they need a test, or other libraries, over which the module examples runs them.
 func TestTheReadmeShowsCodeThatRuns(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("README.md")
@@ -77,7 +77,7 @@ func TestTheReadmeShowsCodeThatRuns(t *testing.T) {
 		return regexp.MustCompile(`(?m)^[ \t]+`).ReplaceAllString(code, "")
 	}
 
-	snippets := regexp.MustCompile("(?s)(<!-- not run -->\n)?```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	snippets := regexp.MustCompile("(?s)(<!-- (?:not run|run: [a-z]+) -->\n)?```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
 	ran := 0
 	for _, snippet := range snippets {
 		if snippet[1] != "" {

@@ -168,9 +168,32 @@ func TestAlertsReferToWhatIsThere(t *testing.T) {
 	}
 }
 
+func TestTheGuideHasASectionForEachAlertAndNoOther(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile(filepath.Join(root, "..", "docs", "operating.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(guide), "\n## Alerts\n")
+	part, _, _ := strings.Cut(rest, "\n## ")
+	sections := anchors(part)
+	var wanted []string
+	for _, a := range spec.Alerts(spec.Default()) {
+		wanted = append(wanted, a.Section)
+		if !strings.Contains(part, "`"+a.Name+"`") {
+			t.Errorf("docs/operating.md does not name %s", a.Name)
+		}
+	}
+	slices.Sort(sections)
+	slices.Sort(wanted)
+	if !slices.Equal(sections, wanted) {
+		t.Errorf("docs/operating.md has the sections %v, the alerts want %v", sections, wanted)
+	}
+}
+
 func TestAlertsSayWhatToDo(t *testing.T) {
 	t.Parallel()
-	guide, err := os.ReadFile(filepath.Join(root, "..", "docs", "stack.md"))
+	guide, err := os.ReadFile(filepath.Join(root, "..", "docs", "operating.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +203,7 @@ func TestAlertsSayWhatToDo(t *testing.T) {
 			t.Errorf("%s: has no summary or no description", r.Title)
 		}
 		if _, section, _ := strings.Cut(r.Annotations["runbook_url"], "#"); !slices.Contains(sections, section) {
-			t.Errorf("%s: docs/stack.md has no section %q, but %v", r.Title, section, sections)
+			t.Errorf("%s: docs/operating.md has no section %q, but %v", r.Title, section, sections)
 		}
 		for name, text := range r.Annotations {
 			if strings.Contains(text, "${") || strings.Contains(text, "VALUE") {

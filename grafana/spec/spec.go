@@ -71,7 +71,7 @@ func Default() Params {
 			From:         "lifeguard@example.com",
 			To:           "oncall@example.com",
 		},
-		Docs: "https://github.com/lifeguard-go/lifeguard/blob/main/docs/stack.md",
+		Docs: "https://github.com/lifeguard-go/lifeguard/blob/main/docs/operating.md",
 	}
 }
 
