@@ -16,35 +16,11 @@ func (c *Conn) guardBatch(ctx context.Context, text string) (*writing, error) {
 	}
 	c.ph.cached.tx.reset()
 	t := q.text(text)
-	if q.knownOpaque(t) {
-		return c.fence(ctx, raw, effects{everything: true, session: true, pieces: q.oddLanguage()}), nil
-	}
 	v, err := c.learn(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	does := effects{everything: true, session: true, ddl: true, pieces: true}
-	if v != nil {
-		does = q.effectsOf(nil, t, v, nil)
-		does.ddl = v.analysis.DDL
-	}
-	return c.fence(ctx, raw, does), nil
-}
-
-// knownOpaque reports whether the text was found to write everything, though not the
-// catalog, in some session. Then this one need not be read, as such a text leaves it
-// unknown each time.
-func (q *queryCache) knownOpaque(t *cachedText) bool {
-	list := t.rulings.Load()
-	if list == nil {
-		return false
-	}
-	for _, v := range *list {
-		if v.session.generation == q.catalog.Generation() && v.analysis.Everything && !v.analysis.DDL {
-			return true
-		}
-	}
-	return false
+	return c.fence(ctx, raw, q.effectsOf(c.ph, raw, t, v, nil)), nil
 }
 
 // answered ends the writing when the server has answered COMMIT, or that there was none.
@@ -58,7 +34,7 @@ func (w *writing) answered(pg *pgconn.PgConn, err error) *lostCommit {
 		return nil
 	}
 	w.over = true
-	return newLost(w.ph, w.fence, w.ddl)
+	return newLost(w.ph, w.fence, w.schema != ruledOut)
 }
 
 // settled takes the fence down that answered has left, now that it is known what has become

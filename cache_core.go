@@ -43,8 +43,7 @@ type queryCache struct {
 	maps    rowset.Maps
 
 	texts    *textTable
-	rulingID atomic.Uint64 // of the latest; an ID is never used again
-	facts    atomic.Pointer[databaseFacts]
+	rulingID atomic.Uint64                // of the latest; an ID is never used again
 	home     atomic.Pointer[cacheSession] // of a connection as it is opened; see sessionNow
 
 	mu          sync.Mutex               // guards what follows; never held while blocking

@@ -41,6 +41,7 @@ type cachedConn struct {
 	touched bool                         // its session may have been changed
 	started string                       // when the backend was, on the server's clock; empty if unknown
 	standby bool
+	async   bool // commits do not wait for their log
 	proxied bool
 	site    *site        // the database; nil until it was asked for
 	nowhere bool         // the server does not tell
@@ -83,32 +84,12 @@ func (c *Conn) sessionNow() *cacheSession {
 	return home
 }
 
-// databaseFacts is what a database has, in one generation of the catalog.
-type databaseFacts struct {
-	generation  uint64
-	readsWrite  bool // there are functions, or views, by which a query could write or SET
-	oddLanguage bool // there are functions of which nothing can be said
-}
-
-// factsQuery also tells this connection's backend from any other. A function that is not
-// VOLATILE cannot write, but set_config it can call: a body that could, or is not there as
-// a text (BEGIN ATOMIC), counts too, and so does a view that calls it.
-const factsQuery = `
+// backendQuery tells this connection's backend from any other.
+const backendQuery = `
 SELECT pg_catalog.pg_backend_pid()::pg_catalog.text,
   (SELECT EXTRACT(epoch FROM a.backend_start) FROM pg_catalog.pg_stat_activity a
     WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())::pg_catalog.text,
-  pg_catalog.pg_is_in_recovery()::pg_catalog.text,
-  EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
-    WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
-    AND p.prorettype OPERATOR(pg_catalog.<>) 2279::pg_catalog.oid
-    AND (p.provolatile OPERATOR(pg_catalog.=) 'v'::"char" OR l.lanname OPERATOR(pg_catalog.<>) ALL (ARRAY['sql', 'plpgsql']::pg_catalog.name[])
-      OR p.prosrc OPERATOR(pg_catalog.~*) 'set_config|execute' OR p.prosrc OPERATOR(pg_catalog.=) '')
-    UNION ALL SELECT FROM pg_catalog.pg_rewrite r WHERE r.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
-    AND r.ev_action::pg_catalog.text OPERATOR(pg_catalog.~) (SELECT pg_catalog.concat(':funcid ', p.oid, ' ') FROM pg_catalog.pg_proc p
-      WHERE p.proname OPERATOR(pg_catalog.=) 'set_config' AND p.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid))::pg_catalog.text,
-  EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
-    WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid
-    AND l.lanname OPERATOR(pg_catalog.<>) ALL (ARRAY['sql', 'plpgsql']::pg_catalog.name[]))::pg_catalog.text`
+  pg_catalog.pg_is_in_recovery()::pg_catalog.text`
 
 // errFacts says that the server answered something else than was asked.
 var errFacts = errors.New("lifeguard: the server did not describe the session")
@@ -119,9 +100,8 @@ func (q *queryCache) meet(ctx context.Context, ph *physical) (*cacheSession, err
 		return nil, nil //nolint:nilnil // not known
 	}
 	generation := q.catalog.Generation()
-	facts := q.facts.Load()
-	if ph.cached.started == "" || facts == nil || facts.generation != generation {
-		if err := q.readFacts(ctx, ph, generation); err != nil {
+	if ph.cached.started == "" || q.catalog.KnownReach() == nil {
+		if err := q.readFacts(ctx, ph); err != nil {
 			return nil, err
 		}
 	}
@@ -145,24 +125,27 @@ func (q *queryCache) meet(ctx context.Context, ph *physical) (*cacheSession, err
 		return nil, nil //nolint:nilnil // DDL meanwhile: still unknown
 	}
 	ph.cached.session.Store(s)
+	ph.cached.async = read.Async
 	return s, nil
 }
 
-func (q *queryCache) readFacts(ctx context.Context, ph *physical, generation uint64) error {
-	result := ph.pg.ExecParams(ctx, factsQuery, nil, nil, nil, nil).Read()
+// readFacts reads what the connection's backend is, and what functions could do in its
+// database.
+func (q *queryCache) readFacts(ctx context.Context, ph *physical) error {
+	result := ph.pg.ExecParams(ctx, backendQuery, nil, nil, nil, nil).Read()
 	if result.Err != nil {
 		return result.Err
 	}
-	if len(result.Rows) != 1 || len(result.Rows[0]) != 5 {
+	if len(result.Rows) != 1 || len(result.Rows[0]) != 3 {
 		return errFacts
 	}
 	row := result.Rows[0]
 	ph.cached.started, ph.cached.standby = string(row[1]), string(row[2]) == "true"
 	ph.cached.proxied = string(row[0]) != strconv.FormatUint(uint64(ph.pg.PID()), 10)
 	ph.cached.simple = sendsUnasked(ph.pgxConn().Config())
-	q.facts.Store(&databaseFacts{generation: generation, readsWrite: string(row[3]) == "true", oddLanguage: string(row[4]) == "true"})
 	q.sawServer(incarnation(ctx, ph.pg))
-	return nil
+	_, err := q.catalog.Reach(ctx, ph.pg)
+	return err
 }
 
 // sendsUnasked reports whether pgx sends texts without asking for their parameters' types,
@@ -223,7 +206,10 @@ func (c *Conn) learn(ctx context.Context, t *cachedText) (*ruling, error) {
 	if q.blind {
 		return nil, c.learnFacts(ctx)
 	}
-	s := q.sessionOf(ph)
+	s := q.sessionWithin(ph)
+	if idle {
+		s = q.sessionOf(ph)
+	}
 	if s == nil && idle {
 		var err error
 		if s, err = q.meet(ctx, ph); err != nil {
@@ -253,11 +239,10 @@ func (c *Conn) learn(ctx context.Context, t *cachedText) (*ruling, error) {
 // learnFacts reads what the database has, where no session is ever known.
 func (c *Conn) learnFacts(ctx context.Context) error {
 	q, ph := c.core.keeper(), c.ph
-	generation := q.catalog.Generation()
-	if f := q.facts.Load(); f != nil && f.generation == generation || ph.pg.TxStatus() != 'I' {
+	if !q.atHome(ph) || q.catalog.KnownReach() != nil || ph.pg.TxStatus() != 'I' {
 		return nil
 	}
-	if err := q.readFacts(ctx, ph, generation); err != nil {
+	if err := q.readFacts(ctx, ph); err != nil {
 		return c.stillLeasedAfter(ctx)
 	}
 	return nil
@@ -266,25 +251,19 @@ func (c *Conn) learnFacts(ctx context.Context) error {
 // worthAnalysing reports whether more than the words of a text must be known.
 func (q *queryCache) worthAnalysing(t *cachedText, first bool) bool {
 	switch t.candidate.Effect {
-	case catalog.Targets:
+	case catalog.Targets, catalog.Calls:
 		return true
 	case catalog.Reads:
 		return !first && t.gate == "" && q.store != nil || t.gate == catalog.Modifies || q.readsWrite()
-	case catalog.Nothing, catalog.Anything:
+	case catalog.Nothing, catalog.Runs, catalog.Anything:
 	}
 	return false
 }
 
 // readsWrite reports whether a query could write though its words do not say so.
 func (q *queryCache) readsWrite() bool {
-	f := q.facts.Load()
-	return f == nil || f.readsWrite || f.generation != q.catalog.Generation()
-}
-
-// oddLanguage reports whether there may be functions that leave no trace in the locks.
-func (q *queryCache) oddLanguage() bool {
-	f := q.facts.Load()
-	return f == nil || f.oddLanguage || f.generation != q.catalog.Generation()
+	reach := q.catalog.KnownReach()
+	return reach == nil || reach.Writes
 }
 
 func (q *queryCache) analyse(ctx context.Context, ph *physical, s *cacheSession, t *cachedText) (*ruling, error) {

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lifeguard-go/lifeguard/cache"
@@ -26,48 +25,25 @@ import (
 // Only what is understood is fenced by its tables. Everything else fences everything,
 // makes the session unknown, and has the catalog forgotten, before and after.
 
-// cachedTx is what a connection's open transaction has done.
-type cachedTx struct {
-	writes cache.Writes
-	ask    bool // for what it wrote, before COMMIT
-	ddl    bool
-}
-
-func (tx *cachedTx) reset() {
-	tx.writes.Reset()
-	tx.ask, tx.ddl = false, false
-}
-
 // writing is a statement, or COMMIT, on its way. A nil writing changes nothing that
 // anybody can see yet.
 type writing struct {
-	q      *queryCache
-	ph     *physical
-	fence  *cache.Fence
-	cause  invalidation
-	pieces bool // may have committed something even if it fails, or may have begun a transaction
-	commit bool // ends the transaction
-	ddl    bool
+	q        *queryCache
+	ph       *physical
+	fence    *cache.Fence
+	cause    invalidation
+	schema   doubt // may have changed the catalog
+	pieces   bool  // may have committed something even if it fails
+	opaque   bool  // may have begun a transaction
+	commit   bool  // ends the transaction
+	rollback bool  // … and nothing of it is left, if there is no error
+	async    bool  // a crash may undo it
+	reload   bool
 
-	generation uint64 // of the catalog, when the fence went up
+	generation uint64 // of the catalog, before the fence went up
 	over       bool   // ended
 	inRows     bool   // ends with rows
 }
-
-// effects is what a statement may do.
-type effects struct {
-	relations  []catalog.Relation
-	everything bool
-	ask        bool // everything, but in a transaction the locks say what
-	session    bool // changes settings
-	ddl        bool // may change the catalog
-	schema     bool // is likely to
-	pieces     bool // is not one transaction
-	opaque     bool // several statements, or an unknown one: may begin and end transactions
-}
-
-// knownRewriter is a pgx.QueryRewriter that does what the text of its statement says.
-type knownRewriter interface{ doesWhatItsTextSays() }
 
 // guard learns what is about to be sent on the leased connection, and fences it off. A
 // fill for which the connection turns out not to fit is abandoned. With an error nothing
@@ -83,7 +59,7 @@ func (c *Conn) guard(ctx context.Context, st *sqltext.Statement, query string, a
 	}
 	t := q.text(query)
 	var v *ruling
-	if e := t.candidate.Effect; e == catalog.Reads || e == catalog.Targets {
+	if t.candidate.Effect != catalog.Nothing && t.candidate.Effect != catalog.Anything {
 		if v, err = c.learn(ctx, t); err != nil {
 			f.abandon()
 			return nil, err
@@ -96,142 +72,60 @@ func (c *Conn) guard(ctx context.Context, st *sqltext.Statement, query string, a
 		f.abandon()
 		q.counts.bypass(bypassSession) // it was another one's
 	}
-	return c.fence(ctx, st, q.effectsOf(st, t, v, args)), nil
-}
-
-// effectsOf says what a statement may do; v is nil if the server was not asked.
-func (q *queryCache) effectsOf(st *sqltext.Statement, t *cachedText, v *ruling, args []driver.NamedValue) effects {
-	all := effects{everything: true, session: true, ddl: true, schema: true, pieces: true, opaque: true}
-	for i := range args {
-		if _, known := args[i].Value.(knownRewriter); known {
-			continue
-		}
-		if _, rewrites := args[i].Value.(pgx.QueryRewriter); rewrites {
-			return all // the text is not what is sent
-		}
-	}
-	switch t.candidate.Effect {
-	case catalog.Nothing:
-		return effects{session: t.candidate.Session, ddl: t.candidate.DDL}
-	case catalog.Anything:
-		all.opaque = mayEndTransaction(st)
-		return all
-	case catalog.Reads, catalog.Targets:
-	}
-	if v != nil {
-		a := &v.analysis
-		return effects{
-			relations: a.Writes, everything: a.Everything, ask: a.Everything && a.Held,
-			session: t.candidate.Session || a.Everything, ddl: t.candidate.DDL || a.Everything,
-			pieces: a.Everything && q.oddLanguage(),
-		}
-	}
-	if t.candidate.Effect == catalog.Reads && t.gate != catalog.Modifies && !q.readsWrite() {
-		return effects{session: t.candidate.Session}
-	}
-	odd := q.oddLanguage()
-	return effects{everything: true, ask: !odd, pieces: odd, session: true, ddl: true}
-}
-
-// mayEndTransaction reports whether a statement that may do anything may also begin or
-// end a transaction: CALL and DO cannot end one that was begun outside of them.
-func mayEndTransaction(st *sqltext.Statement) bool {
-	if st.Flags.Has(sqltext.Malformed) {
-		return true
-	}
-	switch st.Kind {
-	case sqltext.DDL, sqltext.Do, sqltext.Call, sqltext.Execute, sqltext.Explain, sqltext.Refresh, sqltext.Maintenance,
-		sqltext.Cursor, sqltext.Truncate, sqltext.Copy, sqltext.Select, sqltext.Insert, sqltext.Update, sqltext.Delete, sqltext.Merge:
-		return false
-	default:
-		return true
-	}
+	return c.fence(ctx, st, q.effectsOf(c.ph, st, t, v, args)), nil
 }
 
 // fence notes what a statement does, and puts up the fences that it needs.
 func (c *Conn) fence(ctx context.Context, st *sqltext.Statement, does effects) *writing {
 	q, ph := c.core.keeper(), c.ph
-	tx := &ph.cached.tx
 	idle := ph.pg.TxStatus() == 'I'
 	if does.session {
-		ph.cached.forgetSession()
+		ph.cached.settingsChange(idle, &does)
 	}
+	var writes cache.Writes
 	switch {
 	case idle || does.opaque:
-		if len(does.relations) == 0 && !does.everything && !does.ddl {
-			return nil // nothing is changed
-		}
-		w := &writing{q: q, ph: ph, pieces: does.pieces, ddl: does.ddl, cause: causeWrite}
-		var writes cache.Writes
 		writes.Add(does.relations...)
-		switch {
-		case does.schema:
-			writes.AddEverything()
-			w.cause = causeDDL
-		case does.everything:
-			writes.AddEverything()
-			w.cause = causeEverything
-		}
-		w.raise(&writes)
-		return w
 	case st.Kind == sqltext.Commit:
 		return c.guardCommit(ctx)
+	case st.Kind == sqltext.Rollback:
+		return c.guardRollback()
+	default:
+		ph.cached.tx.note(&does)
+		if !does.foreign {
+			return nil // until COMMIT
+		}
 	}
-	tx.writes.Add(does.relations...)
-	switch {
-	case does.ask:
-		tx.ask = true
-	case does.everything:
-		tx.writes.AddEverything()
+	if does.unknown || does.reload || does.schema == likely {
+		writes.AddEverything()
 	}
-	tx.ddl = tx.ddl || does.ddl && !does.ask
-	return nil // until COMMIT
-}
-
-// forgetSession says that the session's settings may have changed.
-func (cc *cachedConn) forgetSession() {
-	cc.session.Store(nil)
-	cc.touched = true
+	if writes.None() && does.schema == ruledOut {
+		return nil // nothing is changed
+	}
+	w := &writing{
+		q: q, ph: ph, schema: does.schema, pieces: does.pieces, opaque: does.opaque, reload: does.reload,
+		async: does.async || ph.cached.async, generation: ph.cached.generation(),
+	}
+	if does.foreign {
+		w.schema = max(w.schema, perhaps)
+	}
+	w.raise(&writes)
+	return w
 }
 
 // raise forgets what is about to change, and fences it off.
 func (w *writing) raise(writes *cache.Writes) {
-	if w.cause == causeDDL {
-		w.q.forgetCatalog(w.ph)
-	}
-	w.generation = w.ph.cached.generation()
-	w.fence = w.ph.raise(writes)
-}
-
-// guardCommit puts up the fence of the open transaction. For what is not known yet it asks
-// the server, one round trip before COMMIT is sent.
-func (c *Conn) guardCommit(ctx context.Context) *writing {
-	q, err := c.watch(ctx)
-	if q == nil || err != nil {
-		return nil // in an era that it was not begun in; or the connection is lost, and COMMIT will say so
-	}
-	ph := c.ph
-	tx := &ph.cached.tx
-	if tx.ask && !tx.writes.Everything() && ph.pg.TxStatus() == 'T' {
-		relations, everything, err := q.catalog.Held(ctx, ph.pg)
-		tx.writes.Add(relations...)
-		if err != nil || everything {
-			tx.writes.AddEverything()
-			tx.ddl = true
-		}
-	}
-	if tx.writes.None() && !tx.ddl {
-		return nil
-	}
-	w := &writing{q: q, ph: ph, commit: true, ddl: tx.ddl, cause: causeWrite}
 	switch {
-	case tx.ddl:
+	case w.schema == likely:
 		w.cause = causeDDL
-	case tx.writes.Everything():
+		w.q.forgetCatalog(w.ph)
+		w.generation = w.ph.cached.generation()
+	case writes.Everything():
 		w.cause = causeEverything
+	default:
+		w.cause = causeWrite
 	}
-	w.raise(&tx.writes)
-	return w
+	w.fence = w.ph.raise(writes)
 }
 
 // end takes the fence down when the statement, or its result, has ended with err, and not
@@ -245,29 +139,39 @@ func (w *writing) end(err error) {
 	if ph.dead() || ph.pg.IsBusy() {
 		// Also with driver.ErrBadConn: pgx calls some errors safe to retry that come when
 		// the statement was sent.
-		w.q.unsettled.add(ph, w.fence, w.ddl)
+		w.q.unsettled.add(ph, w.fence, w.schema != ruledOut)
 		return
 	}
+	if w.rollback && err == nil {
+		ph.cached.rolledBack()
+	}
 	idle := ph.pg.TxStatus() == 'I'
-	if w.pieces && !idle { // it has begun a transaction, or is in one
-		ph.cached.tx.writes.AddEverything()
-		ph.cached.tx.ddl = true
+	if w.opaque && !idle { // it has begun a transaction, or is in one
+		ph.cached.tx.noteEverything()
 	}
 	if idle || w.commit && err == nil {
 		ph.cached.tx.reset()
+	}
+	if w.fence == nil && w.schema == ruledOut {
+		return
 	}
 	if w.rolledBack(err) {
 		w.fence.Lower()
 		return
 	}
+	w.bump()
+}
+
+// bump ends the fence of what was committed, or may have been.
+func (w *writing) bump() {
 	// What it has written was found out in another generation: a trigger may be new.
-	surprised := w.generation != ph.cached.generation()
-	if w.ddl {
-		w.q.forgetCatalog(ph)
+	surprised := w.generation != w.ph.cached.generation()
+	if w.schema != ruledOut {
+		w.q.forgetCatalog(w.ph)
 	}
 	w.q.counts.invalidated[w.cause].Add(1)
 	if surprised {
-		ph.cached.site.flush()
+		w.ph.cached.site.flush()
 	}
 	w.fence.Bump()
 }
@@ -280,13 +184,15 @@ func (w *writing) withRows() *writing {
 	return w
 }
 
-// giveUp is for a panic on the way, of an argument's method: nobody knows what was sent.
+// giveUp is for a panic on the way, of an argument's method or a hook. Where nothing is
+// under way any more it is over, though nobody knows what has happened.
 func (w *writing) giveUp() {
 	if w.over || w.inRows {
 		return
 	}
-	w.over = true
-	w.q.unsettled.add(w.ph, w.fence, w.ddl)
+	w.pieces = true
+	w.rollback = false
+	w.end(errPanicked)
 }
 
 // rolledBack reports whether it is certain that nothing was committed: the server said so
@@ -329,8 +235,8 @@ func (c *Conn) endRaw() {
 	}
 	cc.forgetSession()                                 // it may have been read within the lease
 	if c.session != nil && c.ph.pg.TxStatus() != 'I' { // the session goes on, and so does its transaction
-		cc.tx.writes.AddEverything()
-		cc.tx.ddl = true
+		cc.tx.noteEverything()
+		cc.tx.renamed, cc.tx.lasting = true, true
 	}
 	q.forgetCatalog(c.ph)
 	q.counts.invalidated[causeRaw].Add(1)

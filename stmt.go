@@ -134,8 +134,11 @@ func (t *Tx) Rollback() error {
 	if t.conn.ph == nil {
 		return driver.ErrBadConn
 	}
+	w := t.conn.guardRollback()
 	_, e := t.conn.sending(t.ctx, rollback, verbExecute)
-	return t.conn.executed(t.ctx, &e, t.rollback())
+	err := t.rollback()
+	w.end(err)
+	return t.conn.executed(t.ctx, &e, err)
 }
 
 func (t *Tx) rollback() error {

@@ -52,11 +52,14 @@ func (c *Catalog) Analyze(ctx context.Context, conn *pgconn.PgConn, sql string) 
 	switch {
 	case candidate.Effect == Nothing:
 		return a, nil
+	case candidate.Effect == Runs:
+		a.Everything, a.Cause, a.DDL, a.Held, a.Foreign = true, Opaque, true, !candidate.Late, true
+		return a, nil
 	case candidate.Effect == Anything || !readsPlainly(conn, sql):
 		if a.Reason == "" {
 			a.Reason = Escapes
 		}
-		a.Everything, a.Cause, a.DDL = true, Opaque, true
+		a.Everything, a.Cause, a.DDL, a.Foreign = true, Opaque, true, true
 		return a, nil
 	}
 	p, err := parse(ctx, conn, sql, &candidate)
@@ -65,7 +68,7 @@ func (c *Catalog) Analyze(ctx context.Context, conn *pgconn.PgConn, sql string) 
 	}
 	a.Params = p.params
 	if p.refused || p.missing || len(p.path) == 0 {
-		a.Reason, a.Everything, a.Cause, a.DDL = Refused, true, Refused, true
+		a.Reason, a.Everything, a.Cause, a.DDL, a.Foreign = Refused, true, Refused, true, true
 		return a, nil
 	}
 	for range rounds {
@@ -80,7 +83,7 @@ func (c *Catalog) Analyze(ctx context.Context, conn *pgconn.PgConn, sql string) 
 			return Analysis{}, err
 		}
 	}
-	a.Reason, a.Everything, a.Cause, a.DDL = Changing, true, Changing, true
+	a.Reason, a.Everything, a.Cause, a.DDL, a.Foreign = Changing, true, Changing, true, true
 
 	return a, nil
 }

@@ -83,7 +83,7 @@ func (b *body) words(s *scan) {
 			// A trigger's WHEN clause and definition name events.
 			b.writes = b.writes || s.inBody || !isTriggerDefinition(s)
 		default:
-			b.acts = b.acts || s.inBody && isCommand(t.name)
+			b.acts = b.acts || s.inBody && (t.name == "execute" || isCommand(t.name) && s.beginsStatement(i))
 		}
 	}
 }
@@ -103,14 +103,34 @@ func isTriggerDefinition(s *scan) bool {
 	return s.at(0).word("create") && (s.at(1).word("trigger") || s.at(1).word("constraint"))
 }
 
+// beginsStatement reports whether a statement may begin at i, in SQL or PL/pgSQL; not so
+// SET in UPDATE … SET, or DO in ON CONFLICT DO.
+func (s *scan) beginsStatement(i int) bool {
+	switch before := s.at(i - 1); before.kind {
+	case sqltext.Word:
+		switch before.name {
+		case "begin", "then", "else", "loop", "atomic", "explain", "analyze", "analyse", "verbose":
+			return true
+		default:
+			return false
+		}
+	case sqltext.Punct:
+		return before.is(";") || before.is(")") && s.at(s.opening(i-1)-1).word("explain")
+	case sqltext.Operator:
+		return before.text == ">>" // a label
+	default: // nothing, or #option
+		return true
+	}
+}
+
 // isCommand reports whether a word may begin a statement that is neither a query
-// nor changes rows.
+// nor changes rows. Committing is none: it changes nothing.
 func isCommand(word string) bool {
 	switch word {
 	case "execute", "call", "do", "copy", "truncate", "create", "alter", "drop", "grant", "revoke", "comment",
 		"security", "import", "reassign", "refresh", "reindex", "cluster", "vacuum", "analyze", "analyse",
 		"set", "reset", "discard", "lock", "listen", "unlisten", "notify", "load", "prepare", "deallocate",
-		"open", "fetch", "move", "commit", "rollback", "abort", "checkpoint":
+		"open", "fetch", "move", "checkpoint":
 		return true
 	default:
 		return false

@@ -32,16 +32,19 @@ type Analysis struct {
 	Unlogged []Relation
 
 	// Everything says that the statement may change any relation, not Writes
-	// alone, and the session's settings too; Cause is why. After it the
-	// [Session] must be read again.
+	// alone; Cause is why. With DDL it may change the session's settings too, so
+	// that the [Session] must be read again.
 	Everything bool
 	Cause      Reason
 	// DDL says that it may change the catalog too, so that [Catalog.Forget] is due
-	// around it.
+	// around it, or the session's settings.
 	DDL bool
 	// Held says that Everything is known better at the end of a transaction,
 	// by [Catalog.Held].
 	Held bool
+	// Foreign says that it may commit something at once, through a connection of
+	// its own, whatever becomes of the transaction around it.
+	Foreign bool
 
 	// Params are the parameters' types, as the server infers them.
 	Params []uint32
@@ -111,6 +114,7 @@ func (c *Catalog) current() *knowledge {
 // and does not exist; facts never change.
 type knowledge struct {
 	generation uint64
+	reach      atomic.Pointer[Reach] // with hazards
 
 	mu        sync.Mutex // guards what follows; never held while blocking
 	functions map[string][]*function
@@ -130,17 +134,20 @@ func newKnowledge(generation uint64) *knowledge {
 
 // A function is a row of pg_proc.
 type function struct {
-	OID      uint32   `json:"oid"`
-	Schema   string   `json:"schema"`
-	Name     string   `json:"name"`
-	Built    bool     `json:"built"` // came with the server
-	Volatile string   `json:"volatile"`
-	Kind     string   `json:"kind"`
-	Language string   `json:"language"`
-	Row      bool     `json:"row"`     // takes one row, so that row.name calls it
-	Text     string   `json:"text"`    // CREATE FUNCTION …, in SQL and PL/pgSQL
-	Support  []funcID `json:"support"` // what an aggregate calls
-	Timetz   bool     `json:"timetz"`  // gives a time with time zone
+	OID      uint32 `json:"oid"`
+	Schema   string `json:"schema"`
+	Name     string `json:"name"`
+	Built    bool   `json:"built"` // came with the server
+	Volatile string `json:"volatile"`
+	Kind     string `json:"kind"`
+	Language string `json:"language"`
+	Trusted  bool   `json:"trusted"` // is the language
+	// Extension is what the function came with, or empty.
+	Extension string   `json:"extension"`
+	Row       bool     `json:"row"`     // takes one row, so that row.name calls it
+	Text      string   `json:"text"`    // CREATE FUNCTION …, in SQL and PL/pgSQL
+	Support   []funcID `json:"support"` // what an aggregate calls
+	Timetz    bool     `json:"timetz"`  // gives a time with time zone
 
 	scanned bool // Text was read
 	body    *body
@@ -168,7 +175,7 @@ type relation struct {
 	Kind        string    `json:"kind"`
 	Persistence string    `json:"persistence"`
 	Secured     bool      `json:"secured"`
-	Rules       bool      `json:"rules"` // other than a view's own
+	Rules       []string  `json:"rules"` // other than a view's own
 	Parents     []uint32  `json:"parents"`
 	Children    []uint32  `json:"children"`
 	Columns     []column  `json:"columns"`
@@ -180,6 +187,7 @@ type relation struct {
 
 	view        *Candidate // of View
 	viewReason  Reason
+	rules       []*body // of Rules
 	expressions []*body // of Expressions
 	policies    []*body // of Policies
 }

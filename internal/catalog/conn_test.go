@@ -87,7 +87,7 @@ func TestAnAnalysisIsOneRoundTripOnceItsCatalogIsKnown(t *testing.T) {
 			t.Errorf("%s took %d round trips", sql, n)
 		}
 	}
-	for _, sql := range []string{"BEGIN", "SET TimeZone TO UTC", "CALL proc()", "CREATE TABLE x (a int)"} {
+	for _, sql := range []string{"BEGIN", "SET TimeZone TO UTC", "EXECUTE p", "CREATE TABLE x (a int)"} {
 		if n := count(sql); n != 0 {
 			t.Errorf("%s took %d round trips", sql, n)
 		}
@@ -111,7 +111,7 @@ func TestATransactionIsLeftAlone(t *testing.T) {
 	if n := len(rows(t, conn, "SELECT id FROM a")); n != 1 {
 		t.Errorf("%d rows", n)
 	}
-	if _, _, err := New().Held(t.Context(), conn); !errors.Is(err, ErrNoTransaction) {
+	if _, err := New().Held(t.Context(), conn, true); !errors.Is(err, ErrNoTransaction) {
 		t.Errorf("held: %v", err)
 	}
 }

@@ -5,7 +5,7 @@ import "slices"
 // effects finds what the statement may change.
 func (j *judge) effects(a *Analysis, c *Candidate, p *parsed, s *split) {
 	if s.odd {
-		a.Everything, a.Cause, a.DDL = true, LockMode, true
+		a.Everything, a.Cause, a.DDL, a.Foreign = true, LockMode, true, true
 		return
 	}
 	w := &writeSet{writes: map[Relation]bool{}, members: map[Relation]*relation{}, changes: map[Relation]change{}}
@@ -17,12 +17,13 @@ func (j *judge) effects(a *Analysis, c *Candidate, p *parsed, s *split) {
 	if v.ok() {
 		return
 	}
-	a.Everything, a.Cause, a.Held = true, v.reason, held && !v.foreign
+	a.Everything, a.Cause, a.Held = true, v.reason, held
+	a.Foreign = v.reason == ForeignRelation || j.foreign(c)
 	if a.Culprit == "" {
 		a.Culprit = v.culprit
 	}
 	v, _ = j.opaque(w, c, p, s, contained)
-	a.DDL = !v.ok() && v.reason != Rule
+	a.DDL = !v.ok()
 }
 
 // opaque looks for what may change more than the targets, and reports also whether
@@ -42,14 +43,12 @@ func (j *judge) opaque(w *writeSet, c *Candidate, p *parsed, s *split, m measure
 		if v.ok() {
 			v = next
 		}
-		v.foreign = v.foreign || next.foreign
 		held = held && !deferred
 	}
 	next := j.computed(c, p, s, m)
 	if v.ok() {
 		v = next
 	}
-	v.foreign = v.foreign || next.foreign
 
 	return v, held
 }
@@ -70,11 +69,11 @@ func (j *judge) attached(r *relation, m measure) (worst verdict, deferred bool) 
 		if v.ok() {
 			continue
 		}
-		worst = verdict{reason: Trigger, culprit: v.culprit, foreign: worst.foreign || v.foreign}
+		worst = verdict{reason: Trigger, culprit: v.culprit}
 		deferred = deferred || t.Deferred
 	}
-	if worst.ok() && r.Rules && m == harmless {
-		worst = verdict{reason: Rule, culprit: r.Name}
+	if worst.ok() && len(r.Rules) > 0 {
+		worst = j.ruled(r, m)
 	}
 	if r.expressions == nil {
 		r.expressions = readBodies(r.Expressions)
@@ -84,10 +83,26 @@ func (j *judge) attached(r *relation, m measure) (worst verdict, deferred bool) 
 		if worst.ok() && !v.ok() {
 			worst = verdict{reason: Default, culprit: v.culprit}
 		}
-		worst.foreign = worst.foreign || v.foreign
 	}
 
 	return worst, deferred
+}
+
+// ruled judges rules. The relations of their actions the server has locked with the
+// statement; what they call beyond that is judged here.
+func (j *judge) ruled(r *relation, m measure) verdict {
+	if m == harmless {
+		return verdict{reason: Rule, culprit: r.Name}
+	}
+	if r.rules == nil {
+		r.rules = readBodies(r.Rules)
+	}
+	for _, b := range r.rules {
+		if v := j.body(b, []string{"pg_catalog"}, m); !v.ok() {
+			return v
+		}
+	}
+	return verdict{}
 }
 
 // secured judges policies. What they read the server has locked with the statement.
@@ -118,11 +133,32 @@ func readBodies(texts []string) []*body {
 
 // computed judges what the statement itself calls, by any way.
 func (j *judge) computed(c *Candidate, p *parsed, s *split, m measure) verdict {
-	calls := slices.DeleteFunc(slices.Clone(c.calls), func(n name) bool {
-		return n.name == "set_config" && c.Session // the session is read again
-	})
-	if v := j.calls(calls, p.path, m); !v.ok() {
+	isSetter := func(n name) bool { return n.name == "set_config" }
+	if v := j.calls(slices.DeleteFunc(slices.Clone(c.calls), isSetter), p.path, m); !v.ok() {
 		return v
+	}
+	for _, n := range c.calls {
+		if !isSetter(n) {
+			continue
+		}
+		for _, f := range j.functionsNamed(n, p.path) {
+			if f.Built { // the session is read again
+				continue
+			}
+			if v := j.function(f, m); !v.ok() {
+				return v
+			}
+		}
+	}
+	if c.body != nil {
+		if v := j.body(c.body, nil, m); !v.ok() {
+			return v
+		}
+	}
+	if c.refreshes {
+		if v := j.anyView(m); !v.ok() {
+			return v
+		}
 	}
 	if v := j.attributes(c.dotted, p.path, m); !v.ok() {
 		return v

@@ -79,6 +79,17 @@ func runsQueries(function string) bool {
 	}
 }
 
+// runsText reports whether a function runs a text as a query.
+func runsText(function string) bool {
+	switch function {
+	case "query_to_xml", "query_to_xml_and_xmlschema", "query_to_xmlschema", "cursor_to_xml", "cursor_to_xmlschema",
+		"ts_stat", "ts_rewrite", "crosstab", "crosstab2", "crosstab3", "crosstab4", "crosstab_hash", "connectby":
+		return true
+	default:
+		return runsQueries(function)
+	}
+}
+
 // isExtensionType reports whether a type of a well-known extension may be the
 // target of a cast: its input reads its text alone.
 func isExtensionType(typ string) bool {

@@ -15,25 +15,40 @@ type Candidate struct {
 	// Session says that the statement may change settings, or what names mean
 	// in this session: the [Session] must be read again.
 	Session bool
+	// Local says that what Session stands for ends with the transaction, and is
+	// nothing outside of one.
+	Local bool
+	// Custom says that what Session stands for is a setting of an application's own, with
+	// a dot in its name: names keep their meaning, and tables their triggers.
+	Custom bool
+	// Async says that commits may no longer wait for their log.
+	Async bool
+	// Reload says that the configuration is read again, by all sessions, soon.
+	Reload bool
+	// Late says that the statement may run queries when its transaction commits.
+	Late bool
 	// DDL says that it may change the catalog: [Catalog.Forget] is due before
 	// it is sent and after it has taken effect.
 	DDL bool
 
-	targets []string // relations named by TRUNCATE and COPY, as written
-	cascade bool     // TRUNCATE … CASCADE
-	deletes bool     // what the words say the statement may do to its targets
-	updates bool
-	calls   []name   // what looks like a call
-	dotted  []string // names behind a dot: an attribute, or a function of a row
-	words   []string // all names, for types that are spoilt
-	ops     []string // operators, as written
-	types   []name   // casts to types that only the catalog knows
-	columns []string // columns that are cast to a date or time
-	aliases []string // names that stand where an alias may
-	selects int      // how often a query begins
-	with    bool     // a WITH clause
-	tables  bool     // a call where a relation may stand
-	dated   []string // functions that are taken to yield dates
+	targets   []string // relations named by TRUNCATE and COPY, as written
+	cascade   bool     // TRUNCATE … CASCADE
+	refreshes bool     // REFRESH
+	deletes   bool     // what the words say the statement may do to its targets
+	updates   bool
+	calls     []name   // what looks like a call
+	dotted    []string // names behind a dot: an attribute, or a function of a row
+	words     []string // all names, for types that are spoilt
+	ops       []string // operators, as written
+	types     []name   // casts to types that only the catalog knows
+	columns   []string // columns that are cast to a date or time
+	aliases   []string // names that stand where an alias may
+	selects   int      // how often a query begins
+	with      bool     // a WITH clause
+	tables    bool     // a call where a relation may stand
+	dated     []string // functions that are taken to yield dates
+	body      *body    // what DO runs
+	runsText  bool     // a built-in function that runs a text may be called
 }
 
 // An Effect is what a kind of statement may do to relations.
@@ -45,8 +60,13 @@ const (
 	Nothing Effect = iota
 	// Reads: a query, which writes only if a function or a WITH query does.
 	Reads
-	// Targets: INSERT, UPDATE, DELETE, MERGE, TRUNCATE, COPY … FROM.
+	// Targets: INSERT, UPDATE, DELETE, MERGE, TRUNCATE, COPY … FROM, REFRESH.
 	Targets
+	// Runs: what runs queries, or changes rows, by words that are elsewhere, and does
+	// nothing else: EXECUTE, DECLARE, EXPLAIN ANALYZE, CREATE TEMPORARY TABLE … AS.
+	Runs
+	// Calls: CALL and DO, which may commit in between.
+	Calls
 	// Anything: what runs other statements, changes the catalog, or is not known.
 	Anything
 )
@@ -135,8 +155,11 @@ type scan struct {
 	with    bool
 	tables  bool
 	dated   []string
-	inFrom  bool // in a FROM clause, as far as words tell
-	setter  bool
+	inFrom  bool  // in a FROM clause, as far as words tell
+	setter  bool  // set_config is called, or what may call it
+	setters []int // where set_config is
+	texts   bool  // what runs a text is called
+	reload  bool
 	into    bool
 	inserts bool
 	updates bool
@@ -348,8 +371,14 @@ func (s *scan) call(i int, t token, behindDot bool) {
 	if b := s.at(first - 1); s.inFrom && (b.is(",") || b.is("(") || b.word("from") || b.word("join") || b.word("lateral")) {
 		s.tables = true
 	}
-	if t.name == "set_config" {
+	switch {
+	case t.name == "set_config":
 		s.setter = true
+		s.setters = append(s.setters, i)
+	case runsText(t.name):
+		s.setter, s.texts = true, true
+	case t.name == "pg_reload_conf":
+		s.reload = true
 	}
 	// A type in the place of a function is a cast, unless it is the target of
 	// one: x::timestamp(3), CAST(x AS timestamp(3)).

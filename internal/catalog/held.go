@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -27,7 +28,7 @@ WITH RECURSIVE held AS (
   AND l.locktype OPERATOR(pg_catalog.=) 'relation'
   AND l.mode OPERATOR(pg_catalog.<>) ALL (ARRAY['AccessShareLock', 'RowShareLock', 'SIReadLock'])
 ), written AS (
-  SELECT h.oid, h.mode
+  SELECT h.oid, h.mode, c.relpersistence
   FROM held h JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) h.oid
   WHERE c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'm', 'f', 'v']::"char"[])
 ), edge AS (
@@ -41,45 +42,67 @@ WITH RECURSIVE held AS (
 )
 SELECT f.oid::pg_catalog.int8, coalesce(i.inhparent, 0)::pg_catalog.int8,
   EXISTS (SELECT FROM written w WHERE w.oid OPERATOR(pg_catalog.=) f.oid
-    AND w.mode OPERATOR(pg_catalog.<>) 'RowExclusiveLock')
+    AND w.relpersistence OPERATOR(pg_catalog.<>) 't'::"char" AND w.mode OPERATOR(pg_catalog.<>) 'RowExclusiveLock')
   OR EXISTS (SELECT FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
     WHERE t.tgrelid OPERATOR(pg_catalog.=) f.oid AND t.tgdeferrable
     AND NOT (t.tgfoid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid AND (p.proname OPERATOR(pg_catalog.~~) 'RI\_FKey\_%'
       OR p.proname OPERATOR(pg_catalog.=) 'unique_key_recheck')))
   OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) f.oid
     AND c.relkind OPERATOR(pg_catalog.=) 'f')
-FROM family f LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid OPERATOR(pg_catalog.=) f.oid`
+FROM family f LEFT JOIN pg_catalog.pg_inherits i ON i.inhrelid OPERATOR(pg_catalog.=) f.oid
+UNION ALL
+SELECT 0, 0, $1::pg_catalog.bool AND pg_catalog.current_setting('track_counts') OPERATOR(pg_catalog.<>) 'on' OR EXISTS (SELECT FROM pg_catalog.pg_class c
+  WHERE $1 AND c.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid AND c.relkind OPERATOR(pg_catalog.=) 'r'::"char"
+  AND c.relname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_statistic', 'pg_statistic_ext_data', 'pg_largeobject', 'pg_largeobject_metadata',
+    'pg_description', 'pg_shdescription']::pg_catalog.name[])
+  AND pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_updated(c.oid)
+    OPERATOR(pg_catalog.+) pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) OPERATOR(pg_catalog.>) 0)`
 
-// Held returns the relations that the open transaction on conn has written so
-// far, sorted, in one round trip. It is what a COMMIT makes visible, unless
-// everything is true: then the transaction has done more than write rows, or may
-// write more at COMMIT.
+// A Held is what an open transaction has done so far, by its locks and counters.
+type Held struct {
+	// Relations were written, sorted.
+	Relations []Relation
+	// Everything says that it has done more than write rows of those, or may write
+	// more at COMMIT.
+	Everything bool
+	// Catalog says that it has changed the catalog. The server's counters tell, which
+	// may still hold what the session did in transactions of the last second.
+	Catalog bool
+}
+
+// Held asks what the open transaction on conn has done, in one round trip; the
+// catalog's part only if that is wanted. With an error it is everything.
 //
-// What a function does to other objects than relations (CREATE FUNCTION, GRANT),
-// and what it does through another connection, no lock shows.
-func (*Catalog) Held(ctx context.Context, conn *pgconn.PgConn) (relations []Relation, everything bool, err error) {
+// What is done through another connection it does not show.
+func (*Catalog) Held(ctx context.Context, conn *pgconn.PgConn, catalog bool) (Held, error) {
 	if conn.TxStatus() != 'T' {
-		return nil, false, ErrNoTransaction
+		return Held{Everything: true, Catalog: true}, ErrNoTransaction
 	}
+	var held Held
 	parents := map[Relation][]Relation{}
 	var bad error
-	result := conn.ExecParams(ctx, heldQuery, nil, nil, nil, nil)
+	result := conn.ExecParams(ctx, heldQuery, [][]byte{strconv.AppendBool(nil, catalog)}, nil, nil, nil)
 	for result.NextRow() {
 		row := result.Values()
-		member, parent := oid(row[0], &bad), oid(row[1], &bad)
-		if parent != 0 {
+		member, parent, more := oid(row[0], &bad), oid(row[1], &bad), string(row[2]) == "t"
+		switch {
+		case member == 0:
+			held.Catalog = more
+			continue
+		case parent != 0:
 			parents[member] = append(parents[member], parent)
-		} else {
+		default:
 			parents[member] = nil
 		}
-		everything = everything || string(row[2]) == "t"
+		held.Everything = held.Everything || more
 	}
-	_, err = result.Close()
+	_, err := result.Close()
 	if err = errors.Join(err, bad); err != nil {
-		return nil, true, fmt.Errorf("catalog: held locks: %w", err)
+		return Held{Everything: true, Catalog: true}, fmt.Errorf("catalog: held locks: %w", err)
 	}
+	held.Relations = roots(parents)
 
-	return roots(parents), everything, nil
+	return held, nil
 }
 
 // roots returns the relation that stands for each family, as [judge.family] does.

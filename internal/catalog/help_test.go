@@ -117,6 +117,9 @@ func (names relationNames) describe(a Analysis) string {
 		if a.DDL {
 			b += " ddl"
 		}
+		if a.Foreign {
+			b += " foreign"
+		}
 	}
 	return b
 }

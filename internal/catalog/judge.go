@@ -36,7 +36,6 @@ type verdictKey struct {
 type verdict struct {
 	reason  Reason
 	culprit string
-	foreign bool // the culprit is in a language whose doings no lock shows
 }
 
 func (v verdict) ok() bool { return v.reason == "" }
@@ -174,15 +173,13 @@ func (j *judge) judgeFunction(f *function, m measure) verdict {
 	case m == settled && f.Volatile != "i":
 		return no
 	case f.Language == "c" || f.Language == "internal":
-		if f.Volatile == "i" || m != settled && isHarmlessVolatile(f.Name) {
+		if f.Volatile == "i" || m != settled && (f.Volatile == "s" || isHarmlessVolatile(f.Name)) {
 			return verdict{}
 		}
-		no.foreign = true
 		return no
 	case f.Language == "sql" || f.Language == "plpgsql":
 		return j.text(f, m)
 	default:
-		no.foreign = true
 		return no
 	}
 }
@@ -192,7 +189,7 @@ func builtIn(f *function, m measure) bool {
 		return f.Volatile == "i" || isSettled(f.Name)
 	}
 	if f.Volatile != "v" {
-		return m == contained || !runsQueries(f.Name)
+		return !runsText(f.Name)
 	}
 	return isHarmlessVolatile(f.Name)
 }
@@ -238,8 +235,8 @@ func (j *judge) body(b *body, path []string, m measure) verdict {
 	case m == settled && b.casts:
 		return verdict{reason: ClockCast}
 	}
-	if b.reads && m == harmless {
-		if v := j.anyView(); !v.ok() {
+	if b.reads && m != settled {
+		if v := j.anyView(m); !v.ok() {
 			return v
 		}
 	}
@@ -260,13 +257,13 @@ func (j *judge) body(b *body, path []string, m measure) verdict {
 
 // anyView judges a read of a relation that is not known. It could be any view, or
 // be secured by any policy, so all the functions that those call have to pass.
-func (j *judge) anyView() verdict {
+func (j *judge) anyView(m measure) verdict {
 	if j.k.hazards == nil {
 		j.want.hazards = true
 		return verdict{}
 	}
-	if v := j.ids(j.k.hazards.Views, harmless); !v.ok() {
-		return verdict{reason: View, culprit: v.culprit, foreign: v.foreign}
+	if v := j.ids(j.k.hazards.Views, m); !v.ok() {
+		return verdict{reason: View, culprit: v.culprit}
 	}
 	return verdict{}
 }
@@ -283,7 +280,7 @@ func (j *judge) operators(ops []string, m measure) verdict {
 			continue
 		}
 		if v := j.ids([]funcID{h.Function}, m); !v.ok() {
-			return verdict{reason: Operator, culprit: h.Name, foreign: v.foreign}
+			return verdict{reason: Operator, culprit: h.Name}
 		}
 	}
 	return verdict{}
@@ -333,7 +330,7 @@ func (j *judge) spoilt(t touched, m measure) verdict {
 			if len(z.Names) > 0 {
 				culprit = z.Names[0]
 			}
-			return verdict{reason: group.reason, culprit: culprit, foreign: v.foreign}
+			return verdict{reason: group.reason, culprit: culprit}
 		}
 	}
 	return verdict{}

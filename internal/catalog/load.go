@@ -31,6 +31,7 @@ type loaded struct {
 	types     []*typeFact
 	relations []*relation
 	hazards   *hazards
+	reach     reachRow
 }
 
 // The queries run with pg_catalog alone in the search_path. So nobody's "=" comes
@@ -43,7 +44,9 @@ const (
 	functionsQuery = `
 SELECT coalesce(json_agg(row_to_json(f)), '[]') FROM (
   SELECT p.oid::int8 AS oid, n.nspname AS schema, p.proname AS name, p.oid < 16384 AS built,
-    p.provolatile AS volatile, p.prokind AS kind, l.lanname AS language,
+    p.provolatile AS volatile, p.prokind AS kind, l.lanname AS language, l.lanpltrusted AS trusted,
+    coalesce((SELECT e.extname FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+      WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'), '') AS extension,
     p.prorettype IN (1266, 1270) AS timetz,
     p.pronargs >= 1 AND (p.proargtypes[0] IN (2249, 2276, 2283, 2776, 5077, 5079) OR a.typtype = 'c' OR b.typtype = 'c') AS row,
     CASE WHEN p.prokind <> 'a' AND l.lanname IN ('sql', 'plpgsql') AND p.oid >= 16384
@@ -73,7 +76,7 @@ SELECT coalesce(json_agg(row_to_json(f)), '[]') FROM (
   SELECT c.oid::int8 AS oid, n.nspname || '.' || c.relname AS name,
     c.oid < 16384 OR n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast') AS system,
     c.relkind AS kind, c.relpersistence AS persistence, c.relrowsecurity AS secured,
-    EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN' AND r.ev_enabled <> 'D') AS rules,
+    (SELECT json_agg(pg_get_ruledef(r.oid)) FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN' AND r.ev_enabled <> 'D') AS rules,
     (SELECT json_agg(i.inhparent::int8) FROM pg_inherits i WHERE i.inhrelid = c.oid) AS parents,
     (SELECT json_agg(i.inhrelid::int8) FROM pg_inherits i WHERE i.inhparent = c.oid) AS children,
     (SELECT json_agg(json_build_object('name', a.attname, 'type', a.atttypid::int8))
@@ -145,11 +148,16 @@ SELECT json_build_object(
   'domains', (SELECT json_agg(row_to_json(d)) FROM described d WHERE kind = 'domain'),
   'defaults', (SELECT json_agg(row_to_json(d)) FROM described d WHERE kind = 'default'),
   'classes', (SELECT json_agg(row_to_json(d)) FROM described d WHERE kind = 'class'),
-  'views', (SELECT json_agg(json_build_object('oid', s.oid::int8, 'name', s.proname)) FROM suspect s
-    WHERE s.oid IN (SELECT d.refobjid FROM pg_depend d WHERE d.refclassid = 'pg_proc'::regclass
+  'views', (SELECT json_agg(json_build_object('oid', s.oid::int8, 'name', s.proname)) FROM (
+      SELECT u.oid, u.proname FROM suspect u UNION ALL
+      SELECT b.oid, b.proname FROM pg_proc b WHERE b.oid < 16384 AND (b.provolatile = 'v' OR b.proname ~ '_to_xml|^ts_stat|^ts_rewrite')
+    ) s WHERE s.oid IN (SELECT d.refobjid FROM pg_depend d WHERE d.refclassid = 'pg_proc'::regclass
       AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass)
     UNION ALL SELECT o.oprcode FROM pg_depend d JOIN pg_operator o ON o.oid = d.refobjid
-      WHERE d.refclassid = 'pg_operator'::regclass AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass))))`
+      WHERE d.refclassid = 'pg_operator'::regclass AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass)
+    UNION ALL SELECT f.m[1]::oid FROM pg_rewrite r, regexp_matches(r.ev_action::text, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') AS f(m)
+      WHERE r.oid >= 16384
+    UNION ALL SELECT f.m[1]::oid FROM pg_policy y, regexp_matches(concat(y.polqual, ' ', y.polwithcheck), ':(?:funcid|opfuncid) (\d+)', 'g') AS f(m))))`
 )
 
 // lookup asks the server for everything that is wanted, in one round trip.
@@ -157,22 +165,23 @@ func lookup(ctx context.Context, conn *pgconn.PgConn, w *want) (*loaded, error) 
 	var l loaded
 	type query struct {
 		sql  string
-		arg  []byte
+		args [][]byte
 		into any
 	}
 	var queries []query
 	if len(w.functions) > 0 {
-		queries = append(queries, query{functionsQuery, textArray(w.functions), &l.functions})
+		queries = append(queries, query{functionsQuery, [][]byte{textArray(w.functions)}, &l.functions})
 	}
 	if len(w.types) > 0 {
-		queries = append(queries, query{typesQuery, textArray(w.types), &l.types})
+		queries = append(queries, query{typesQuery, [][]byte{textArray(w.types)}, &l.types})
 	}
 	if len(w.relations) > 0 {
-		queries = append(queries, query{relationsQuery, oidArray(w.relations), &l.relations})
+		queries = append(queries, query{relationsQuery, [][]byte{oidArray(w.relations)}, &l.relations})
 	}
 	if w.hazards {
 		l.hazards = &hazards{}
-		queries = append(queries, query{hazardsQuery, nil, l.hazards})
+		queries = append(queries, query{hazardsQuery, nil, l.hazards},
+			query{reachQuery, [][]byte{[]byte(runsTextRegexp), []byte(actsRegexp)}, &l.reach})
 	}
 
 	p, err := newPipe(ctx, conn)
@@ -183,7 +192,7 @@ func lookup(ctx context.Context, conn *pgconn.PgConn, w *want) (*loaded, error) 
 	p.query(lookupPath, nil)
 	for _, q := range queries {
 		var into []byte
-		p.query(q.sql, func(row [][]byte) { into = append([]byte(nil), row[0]...) }, params(q.arg)...)
+		p.query(q.sql, func(row [][]byte) { into = append([]byte(nil), row[0]...) }, q.args...)
 		p.after(func() error { return json.Unmarshal(into, q.into) })
 	}
 	if err := p.run(ctx); err != nil {
@@ -191,13 +200,6 @@ func lookup(ctx context.Context, conn *pgconn.PgConn, w *want) (*loaded, error) 
 	}
 
 	return &l, nil
-}
-
-func params(arg []byte) [][]byte {
-	if arg == nil {
-		return nil
-	}
-	return [][]byte{arg}
 }
 
 // load looks up what is wanted and remembers it; what the server does not know is
@@ -238,6 +240,7 @@ func (k *knowledge) load(ctx context.Context, conn *pgconn.PgConn, w *want) erro
 	}
 	if l.hazards != nil && k.hazards == nil {
 		k.hazards = l.hazards
+		k.reach.Store(l.reach.reach())
 	}
 
 	return nil

@@ -225,11 +225,12 @@ func TestWhatAStatementWritesIsWhatTheServerLocks(t *testing.T) {
 			ok := attempt(t, conn, sql)
 			var want, held []Relation
 			if ok {
-				var err error
 				want = locked(t, conn, "NOT IN ('AccessShareLock', 'RowShareLock')")
-				if held, _, err = c.Held(t.Context(), conn); err != nil {
+				has, err := c.Held(t.Context(), conn, false)
+				if err != nil {
 					t.Fatal(err)
 				}
+				held = has.Relations
 			}
 			execute(t, conn, "ROLLBACK")
 			if !ok {

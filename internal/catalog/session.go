@@ -17,6 +17,8 @@ type Session struct {
 	Key string
 	// Reason is why nothing may be kept in this session, or empty.
 	Reason Reason
+	// Async says that a commit does not wait for its log: a crash may undo it.
+	Async bool
 }
 
 // sessionQuery reads every setting that a session may change and that is not as
@@ -37,6 +39,9 @@ SELECT pg_catalog.json_build_object(
    OR EXISTS (SELECT FROM pg_catalog.pg_class c
     WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
     AND c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()),
+  'temporaries', (SELECT pg_catalog.json_agg(c.oid::pg_catalog.int8 ORDER BY c.oid) FROM pg_catalog.pg_class c
+    WHERE pg_catalog.pg_my_temp_schema() OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
+    AND c.relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema()),
   'settings', (SELECT pg_catalog.json_object_agg(s.name, s.setting ORDER BY s.name)
     FROM pg_catalog.pg_settings s
     WHERE s.context OPERATOR(pg_catalog.=) ANY (ARRAY['user', 'superuser'])
@@ -49,6 +54,7 @@ type sessionState struct {
 	Schemas     []string          `json:"schemas"`
 	Isolation   string            `json:"isolation"`
 	Temporary   bool              `json:"temporary"`
+	Temporaries []uint32          `json:"temporaries"` // what a name means that a temporary table hides
 	Settings    map[string]string `json:"settings"`
 }
 
@@ -56,7 +62,7 @@ type sessionState struct {
 // in one, SET LOCAL may have changed it for the moment.
 //
 // It must be read again after anything whose [Candidate.Session] or
-// [Analysis.Everything] is set, after the end of a transaction in which that was
+// [Analysis.DDL] is set, after the end of a transaction in which that was
 // so, and after DDL, which may change what the search_path finds. A setting that
 // an administrator changes for all sessions at once by reloading the configuration
 // shows at the next reading.
@@ -81,6 +87,7 @@ func ReadSession(ctx context.Context, conn *pgconn.PgConn) (Session, error) {
 		state.Schemas = state.Schemas[1:] // empty: it hides nothing
 	}
 	reason := state.reason(conn)
+	async := state.Settings["synchronous_commit"] == "off"
 	for setting := range state.Settings {
 		if isQuietSetting(setting) {
 			delete(state.Settings, setting)
@@ -91,7 +98,7 @@ func ReadSession(ctx context.Context, conn *pgconn.PgConn) (Session, error) {
 		return Session{}, errors.Join(errors.New("catalog: read the session"), err)
 	}
 
-	return Session{Key: string(key), Reason: reason}, nil
+	return Session{Key: string(key), Reason: reason, Async: async}, nil
 }
 
 func (s *sessionState) reason(conn *pgconn.PgConn) Reason {

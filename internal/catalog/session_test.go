@@ -137,7 +137,7 @@ func TestTheSearchPathDecidesWhatANameMeans(t *testing.T) {
 		{"public", "SELECT other.upper('x')", "function (upper)"},
 		{"public, pg_catalog", "SELECT * FROM a", "search_path reads a"},
 		{"pg_catalog, other", "SELECT * FROM a", "cacheable reads other.a"},
-		{"nosuch", "SELECT * FROM a", "refused everything by refused ddl"},
+		{"nosuch", "SELECT * FROM a", "refused everything by refused ddl foreign"},
 		{"other", "TRUNCATE a", "not_a_read writes other.a"},
 	} {
 		execute(t, conn, "SET search_path TO "+tt.path)
@@ -169,9 +169,9 @@ func TestHostileOperatorsInTheSearchPathDoNotReachOurQueries(t *testing.T) {
 		t.Error(got)
 	}
 	execute(t, conn, "BEGIN; INSERT INTO a VALUES (1)")
-	held, everything, err := New().Held(t.Context(), conn)
-	if err != nil || everything || names.list(held) != "a" {
-		t.Errorf("held %s, %v, %v", names.list(held), everything, err)
+	held, err := New().Held(t.Context(), conn, true)
+	if err != nil || held.Everything || names.list(held.Relations) != "a" {
+		t.Errorf("held %+v, %v", held, err)
 	}
 }
 
@@ -226,9 +226,9 @@ func TestADeferredTriggerMayWriteAfterTheLocksWereRead(t *testing.T) {
 		"INSERT INTO orders (user_id) VALUES (NULL)": false, // its foreign key is no such trigger
 	} {
 		execute(t, conn, "BEGIN; "+sql)
-		held, everything, err := New().Held(t.Context(), conn)
-		if err != nil || everything != late {
-			t.Errorf("%s: %s, everything %v, %v", sql, names.list(held), everything, err)
+		held, err := New().Held(t.Context(), conn, false)
+		if err != nil || held.Everything != late {
+			t.Errorf("%s: %s, everything %v, %v", sql, names.list(held.Relations), held.Everything, err)
 		}
 		execute(t, conn, "ROLLBACK")
 	}

@@ -54,8 +54,13 @@ func TestEachStatementHasItsVerdict(t *testing.T) {
 // flags says what the text tells by itself.
 func flags(sql string) (text string) {
 	c, _ := Gate(sql)
-	if c.Session {
-		text += ", session"
+	for _, f := range []struct {
+		set  bool
+		name string
+	}{{c.Session, "session"}, {c.Session && c.Local, "local"}, {c.Session && c.Custom, "custom"}, {c.Async, "async"}, {c.Late, "late"}, {c.Reload, "reload"}} {
+		if f.set {
+			text += ", " + f.name
+		}
 	}
 	return text
 }

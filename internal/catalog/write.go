@@ -8,13 +8,13 @@ import (
 
 // classify says what the kind of statement may do.
 func (c *Candidate) classify(st *sqltext.Statement, s *scan) {
-	c.Session = s.setter
-	c.updates, c.deletes = s.updates, s.deletes
+	c.updates, c.deletes, c.runsText, c.Reload = s.updates, s.deletes, s.texts, s.reload
+	c.setters(s)
 	switch st.Kind {
 	case sqltext.Select, sqltext.Values, sqltext.Table:
 		c.Effect = Reads
 		if st.Flags.Has(sqltext.SelectInto) {
-			c.anything()
+			c.selectInto(s)
 		}
 	case sqltext.Insert, sqltext.Update, sqltext.Delete, sqltext.Merge:
 		c.Effect = Targets
@@ -25,22 +25,38 @@ func (c *Candidate) classify(st *sqltext.Statement, s *scan) {
 		}
 	case sqltext.Copy:
 		c.copy(s)
+	case sqltext.Refresh:
+		c.refresh(s)
+	case sqltext.Execute:
+		c.Effect = Runs
+	case sqltext.Call:
+		c.Effect = Calls
+	case sqltext.Do:
+		c.do(s)
+	case sqltext.DDL:
+		c.create(s)
+	case sqltext.Maintenance:
+		c.maintain(s)
 	case sqltext.Empty, sqltext.Begin, sqltext.Commit, sqltext.Rollback, sqltext.Savepoint, sqltext.Release,
 		sqltext.RollbackTo, sqltext.Show, sqltext.Listen, sqltext.Notify, sqltext.Prepare, sqltext.Deallocate,
 		sqltext.Lock:
 		c.Effect = Nothing
 	case sqltext.Set, sqltext.Reset, sqltext.Discard:
-		c.Effect, c.Session = Nothing, true
+		c.set(s)
 	case sqltext.Cursor:
-		// FETCH runs what DECLARE has let in, and that was taken for anything.
-		c.Effect, c.Session = Nothing, true
+		// FETCH runs what DECLARE has let in. With HOLD, COMMIT runs the rest.
+		c.Effect = Nothing
 		if s.at(0).word("declare") {
-			c.anything()
+			c.Effect, c.Late = Runs, s.has("hold")
 		}
 	case sqltext.Explain:
 		c.Effect = Nothing
-		if st.Flags.Has(sqltext.ExplainAnalyze) {
+		switch {
+		case !st.Flags.Has(sqltext.ExplainAnalyze):
+		case s.makesTable():
 			c.anything()
+		default:
+			c.Effect = Runs
 		}
 	default:
 		c.anything()
@@ -105,6 +121,8 @@ func (c *Candidate) copy(s *scan) {
 		c.Effect, c.targets = Targets, []string{target}
 	case target != "" && s.at(i).word("to"):
 		c.Effect = Nothing
+	case s.at(1).is("("):
+		c.Effect = Runs
 	default:
 		c.anything()
 	}

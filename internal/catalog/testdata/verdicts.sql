@@ -351,6 +351,41 @@ DECLARE c CURSOR FOR SELECT writes(1)
 FETCH ALL FROM c
 VACUUM users
 LOCK TABLE users
+VACUUM (FULL) users
+ANALYZE
+CLUSTER users
+DO $$ BEGIN EXECUTE 'create table x ()'; END $$
+DO $$ BEGIN PERFORM set_config('a.b', 'c', false); END $$
+DO $$ DECLARE n int; BEGIN SELECT count(*) INTO n FROM orders; UPDATE users SET name = 'x'; COMMIT; SET search_path = x; END $$
+DO LANGUAGE plpython3u $$ x $$
+DO 'begin null; end'
+CREATE TEMP TABLE t AS SELECT writes(1)
+CREATE OR REPLACE TEMPORARY VIEW t AS SELECT 1
+CREATE TEMP TABLE t () INHERITS (users)
+CREATE TABLE temp (a int)
+SELECT 1 INTO TEMP t
+SELECT 1 INTO t
+EXPLAIN ANALYZE SELECT 1 INTO t
+EXPLAIN ANALYZE CREATE TABLE t AS SELECT 1
+EXPLAIN ANALYZE INSERT INTO log SELECT now(), 'x'
+DECLARE c CURSOR WITH HOLD FOR SELECT 1
+SET LOCAL app.tenant = 'x'
+SET app.tenant = 'x'
+SET SESSION app.tenant = 'x'
+SET LOCAL search_path = x
+SET SESSION AUTHORIZATION x
+SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE
+SET TRANSACTION ISOLATION LEVEL SERIALIZABLE
+SET CONSTRAINTS ALL DEFERRED
+SET LOCAL synchronous_commit = off
+SELECT set_config('app.tenant', $1, true)
+SELECT set_config('app.tenant', $1, false)
+SELECT set_config($1, $2, true)
+SELECT set_config('app.tenant', 'x', true), set_config('role', 'x', true)
+SELECT set_config(setting_name => 'app.tenant', new_value => 'x', is_local => true)
+SELECT set_config('app.tenant', 'x', true), writes(1)
+SELECT pg_reload_conf()
+REFRESH MATERIALIZED VIEW CONCURRENTLY m_users WITH NO DATA
 FROBNICATE users
 
 -- only a comment
