@@ -42,7 +42,7 @@ seed-db-heavy: ## fill a pet shop with many rows (n=100000 batch-size=500 FLAGS=
 	go run ./cmd/lifeguard seed $(if $(n),-n $(n)) $(if $(batch-size),-batch-size $(batch-size)) $(FLAGS)
 
 .PHONY: examples
-examples: ## run every example: database/sql, GORM, Bun, sqlx, ent, sqlc, goose, golang-migrate, River, HTTP, CSV, overload
+examples: ## run every example: database/sql, GORM, Bun, sqlx, ent, sqlc, goose, golang-migrate, River, HTTP, CSV, the query cache, overload
 	@cd examples && for e in */main.go; do e=$${e%/main.go}; echo "--- $$e"; go run ./$$e || exit 1; done
 
 .PHONY: test

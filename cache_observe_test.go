@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/lifeguard-go/lifeguard"
@@ -82,5 +83,25 @@ func TestTopQueriesTellWhyTheCacheDoesNotAnswer(t *testing.T) {
 		if q.Summary == "UPDATE item" && q.Bypass != "" {
 			t.Errorf("a write was taken for a query: %+v", q)
 		}
+	}
+}
+
+func TestPoolsOfOneNameAreToldApartWhetherTheyHaveACacheOrNot(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	for _, mode := range []lifeguard.CacheMode{lifeguard.CacheOff, lifeguard.CacheLocal} {
+		db, _ := openMeasured(t, "postgres://u@127.0.0.1:1/shop", func(c *lifeguard.Config) { c.Cache, c.Registerer = mode, registry })
+		connector, err := lifeguard.FromDB(db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = connector.Stats() // what registers the metrics
+	}
+	for _, pool := range []string{"shop", "shop-2"} {
+		if value(t, registry, "lifeguard_limit", "pool="+pool) == 0 {
+			t.Errorf("%s is not registered", pool)
+		}
+	}
+	if value(t, registry, "lifeguard_cache_max_bytes", "pool=shop-2") == 0 {
+		t.Error("the second pool's cache is not measured")
 	}
 }

@@ -86,7 +86,7 @@ type metrics struct {
 	left                                   *prometheus.Desc
 	conns, connsMax, opened, closed        *prometheus.Desc
 	ceilings                               ceilingMetrics
-	cache                                  *cacheMetrics // nil if the cache is off
+	cache                                  *cacheMetrics
 }
 
 var _ prometheus.Collector = (*metrics)(nil)
@@ -163,8 +163,9 @@ func newMetrics(pool string, cfg *Config, stats func() Stats) *metrics {
 			m.queryBy[op][o] = m.queries.WithLabelValues(label, "db", o.String())
 		}
 	}
+	m.cache = newCacheMetrics(desc)
 	if cfg.Cache == CacheLocal || cfg.Cache == CacheTTL {
-		m.cache = newCacheMetrics(m.queries, desc)
+		m.cache.countShared(m.queries)
 	}
 	m.errorBy = make(map[string]prometheus.Counter, len(sqlstateClasses)+1)
 	for _, class := range append(sqlstateClasses, classOther) {

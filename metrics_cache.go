@@ -12,8 +12,9 @@ const (
 	sourceShared = "shared" // a query that somebody else had sent
 )
 
-// cacheMetrics are those of the query cache; nil if it is off. Hits are counted elsewhere,
-// see hitCounts, and only read here.
+// cacheMetrics are those of the query cache. They are described where it is off, too: two
+// pools of one name are told apart by their descriptions being equal, see registerMetrics.
+// Hits are counted elsewhere, see hitCounts, and only read here.
 type cacheMetrics struct {
 	sharedBy [outcomes]prometheus.Counter // nil where there is none
 
@@ -21,8 +22,8 @@ type cacheMetrics struct {
 	entries, bytes, maxBytes, ttl, evictions, unsettled             *prometheus.Desc
 }
 
-func newCacheMetrics(queries *prometheus.CounterVec, desc func(name, help string, variable ...string) *prometheus.Desc) *cacheMetrics {
-	m := &cacheMetrics{
+func newCacheMetrics(desc func(name, help string, variable ...string) *prometheus.Desc) *cacheMetrics {
+	return &cacheMetrics{
 		fromMemory:    desc("queries_total", queriesHelp, queriesLabels...),
 		hits:          desc("cache_hits_total", "Queries that were answered from memory; with lifeguard_cache=ttl perhaps by a stale result.", "mode"),
 		ages:          desc("cache_age_seconds", "Age of results when they were served from memory, of the first in every 16 hits; with lifeguard_cache=ttl so long they may have been stale.", "mode"),
@@ -37,12 +38,15 @@ func newCacheMetrics(queries *prometheus.CounterVec, desc func(name, help string
 		evictions:     desc("cache_evictions_total", "Results that were dropped for want of room."),
 		unsettled:     desc("cache_unsettled_commits", "Commits whose connection was lost and whose outcome is not known yet; what they have written is not served."),
 	}
+}
+
+// countShared makes what counts queries that wait for another's answer.
+func (m *cacheMetrics) countShared(queries *prometheus.CounterVec) {
 	// Only what can happen: whoever waits for another's query and gets its error asks by
 	// himself.
 	for _, o := range []queryOutcome{outcomeOK, outcomeTimeout, outcomeCanceled} {
 		m.sharedBy[o] = queries.WithLabelValues(sqltext.OpSelect.String(), sourceShared, o.String())
 	}
-	return m
 }
 
 // answered counts a query that waited for another's answer.
@@ -53,9 +57,6 @@ func (m *metrics) answered(outcome queryOutcome) {
 }
 
 func (m *cacheMetrics) describe(ch chan<- *prometheus.Desc) {
-	if m == nil {
-		return
-	}
 	for _, d := range []*prometheus.Desc{ // fromMemory is one that queries has described
 		m.hits, m.ages, m.shared, m.misses, m.bypasses, m.invalidations, m.entries, m.bytes, m.maxBytes, m.ttl, m.evictions, m.unsettled,
 	} {
@@ -64,7 +65,7 @@ func (m *cacheMetrics) describe(ch chan<- *prometheus.Desc) {
 }
 
 func (m *cacheMetrics) collect(st *CacheStats, ch chan<- prometheus.Metric, gauge, counter func(*prometheus.Desc, float64, ...string)) {
-	if m == nil || st == nil {
+	if st == nil {
 		return
 	}
 	counter(m.fromMemory, float64(st.Hits), sqltext.OpSelect.String(), sourceMemory, outcomeOK.String())

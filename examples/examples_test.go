@@ -33,6 +33,11 @@ var outputs = map[string][]string{
 		"span SELECT pets in a request", "span GET /pets/1", "/healthz answers 200 ok", `/pets/1 answers 200 {"name":"Rex"}`,
 		"/pets/2 answers 404", "/metrics answers 200 lifeguard_queries_total{", "the service has ended gracefully: true",
 	},
+	"cache": {
+		"lifeguard_cache=off: 4000 requests became 4", "lifeguard_cache=local: 4000 requests became ", "the cache answered ",
+		"2 hits, then a write, and it is seen at once: true", "select count(*) from products: kept until one of [products] is written",
+		"select name from products order by random() limit 1: not kept, because of function random",
+	},
 	"csv":      {"line 33335 is refused: lifeguard: row 33333 refused: column value: constraint ", "49999 lines were written"},
 	"overload": {"80 callers at once, two connections", "served: ", "refused: "},
 }
