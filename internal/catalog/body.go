@@ -10,15 +10,16 @@ import (
 // about itself. It goes by words, as the gate does: "from" is the sign of reading
 // a table, also where it is a variable.
 type body struct {
-	reason Reason // why its value is not settled, as far as words tell
-	reads  bool   // may read a relation
-	writes bool   // may change one
-	acts   bool   // may run commands, or texts
-	calls  []name
-	dotted []string
-	ops    []string
-	types  []name
-	casts  bool // casts a variable to a date
+	reason  Reason // why its value is not settled, as far as words tell
+	reads   bool   // may read a relation
+	writes  bool   // may change one
+	acts    bool   // may run commands, or texts
+	calls   []name
+	dotted  []string
+	methods []string
+	ops     []string
+	types   []name
+	casts   bool // casts a variable to a date
 }
 
 // readBody reads an expression, or what pg_get_functiondef says.
@@ -54,6 +55,7 @@ func (b *body) add(s *scan) {
 	}
 	b.calls = append(b.calls, s.calls...)
 	b.dotted = append(b.dotted, s.dotted...)
+	b.methods = append(b.methods, s.methods...)
 	b.ops = append(b.ops, s.ops...)
 	b.types = append(b.types, s.types...)
 	b.casts = b.casts || len(s.columns) > 0

@@ -145,6 +145,7 @@ type function struct {
 	// Extension is what the function came with, or empty.
 	Extension string   `json:"extension"`
 	Row       bool     `json:"row"`     // takes one row, so that row.name calls it
+	Single    bool     `json:"single"`  // may be called with one argument, so that (x).name calls it
 	Text      string   `json:"text"`    // CREATE FUNCTION …, in SQL and PL/pgSQL
 	Support   []funcID `json:"support"` // what an aggregate calls
 	Timetz    bool     `json:"timetz"`  // gives a time with time zone

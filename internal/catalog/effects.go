@@ -160,7 +160,7 @@ func (j *judge) computed(c *Candidate, p *parsed, s *split, m measure) verdict {
 			return v
 		}
 	}
-	if v := j.attributes(c.dotted, p.path, m); !v.ok() {
+	if v := j.attributes(c.dotted, c.methods, p.path, m); !v.ok() {
 		return v
 	}
 	if v := j.operators(c.ops, m); !v.ok() {

@@ -38,6 +38,7 @@ type Candidate struct {
 	updates   bool
 	calls     []name   // what looks like a call
 	dotted    []string // names behind a dot: an attribute, or a function of a row
+	methods   []string // … or of anything else: (id).f is f(id)
 	words     []string // all names, for types that are spoilt
 	ops       []string // operators, as written
 	types     []name   // casts to types that only the catalog knows
@@ -85,7 +86,7 @@ func Gate(sql string) (Candidate, Reason) {
 	c := Candidate{Kind: st.Kind}
 	s := newScan(sql)
 	s.read()
-	c.calls, c.dotted, c.words, c.ops = s.calls, s.dotted, s.words, s.ops
+	c.calls, c.dotted, c.methods, c.words, c.ops = s.calls, s.dotted, s.methods, s.words, s.ops
 	c.types, c.columns, c.aliases = s.types, s.columns, s.aliases
 	c.selects, c.with, c.tables, c.dated = s.selects, s.with, s.tables, s.dated
 	c.classify(st, s)
@@ -146,6 +147,7 @@ type scan struct {
 
 	calls   []name
 	dotted  []string
+	methods []string
 	words   []string
 	ops     []string
 	types   []name
@@ -164,8 +166,9 @@ type scan struct {
 	inserts bool
 	updates bool
 	deletes bool
-	open    []int // where the brackets around the current token begin
-	partner []int // of each bracket, or -1
+	open    []int  // where the brackets around the current token begin
+	froms   []bool // inFrom before each of them
+	partner []int  // of each bracket, or -1
 }
 
 // A token is a token with its identifier, if it is one.
@@ -278,16 +281,21 @@ func (s *scan) read() {
 		default:
 		}
 	}
+	if s.tables { // the alias of a function in FROM may be no row
+		s.methods = append(s.methods, s.dotted...)
+	}
 }
 
 func (s *scan) mark(i int, t token) {
 	switch t.text {
 	case "(", "[":
 		s.open = append(s.open, i)
+		s.froms = append(s.froms, s.inFrom)
 		s.columnList(i)
 	case ")", "]":
-		if len(s.open) > 0 {
-			s.open = s.open[:len(s.open)-1]
+		if last := len(s.open) - 1; last >= 0 {
+			s.inFrom = s.froms[last] // a WHERE within was not ours
+			s.open, s.froms = s.open[:last], s.froms[:last]
 		}
 	case "::":
 		s.cast(i-1, i+1)
@@ -317,6 +325,9 @@ func (s *scan) identifier(i int, t token) {
 		s.call(i, t, behindDot)
 	case behindDot:
 		s.dotted = append(s.dotted, t.name)
+		if before := s.at(i - 2); before.is(")") || before.is("]") || before.kind == sqltext.Param {
+			s.methods = append(s.methods, t.name)
+		}
 	}
 	if isSystemColumn(t.name) {
 		s.refuse(SystemColumn)

@@ -103,11 +103,12 @@ func (j *judge) calls(calls []name, path []string, m measure) verdict {
 }
 
 // attributes judges names behind a dot, each of which calls a function if there
-// is one by that name that takes a row.
-func (j *judge) attributes(names, path []string, m measure) verdict {
+// is one by that name that takes a row, or, of methods, any one argument.
+func (j *judge) attributes(names, methods, path []string, m measure) verdict {
 	for _, n := range names {
+		method := slices.Contains(methods, n)
 		for _, f := range j.functionsNamed(name{name: n}, path) {
-			if !f.Row {
+			if !f.Row && (!method || !f.Single) {
 				continue
 			}
 			if v := j.function(f, m); !v.ok() {
@@ -243,7 +244,7 @@ func (j *judge) body(b *body, path []string, m measure) verdict {
 	if v := j.calls(b.calls, path, m); !v.ok() {
 		return v
 	}
-	if v := j.attributes(b.dotted, path, m); !v.ok() {
+	if v := j.attributes(b.dotted, b.methods, path, m); !v.ok() {
 		return v
 	}
 	if v := j.operators(b.ops, m); !v.ok() {

@@ -49,6 +49,7 @@ SELECT coalesce(json_agg(row_to_json(f)), '[]') FROM (
       WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'), '') AS extension,
     p.prorettype IN (1266, 1270) AS timetz,
     p.pronargs >= 1 AND (p.proargtypes[0] IN (2249, 2276, 2283, 2776, 5077, 5079) OR a.typtype = 'c' OR b.typtype = 'c') AS row,
+    p.pronargs >= 1 AND p.pronargs - p.pronargdefaults <= 1 AND p.prokind <> 'p' AS single,
     CASE WHEN p.prokind <> 'a' AND l.lanname IN ('sql', 'plpgsql') AND p.oid >= 16384
       THEN pg_get_functiondef(p.oid) ELSE '' END AS text,
     CASE WHEN p.prokind = 'a' AND p.oid >= 16384 THEN (

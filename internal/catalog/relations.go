@@ -98,7 +98,7 @@ func (j *judge) candidate(c *Candidate, path []string, m measure) verdict {
 	if v := j.calls(c.calls, path, m); !v.ok() {
 		return v
 	}
-	if v := j.attributes(c.dotted, path, m); !v.ok() {
+	if v := j.attributes(c.dotted, c.methods, path, m); !v.ok() {
 		return v
 	}
 	if v := j.operators(c.ops, m); !v.ok() {

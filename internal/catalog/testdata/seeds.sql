@@ -64,6 +64,7 @@ SELECT (u).now FROM users u
 SELECT now FROM (SELECT 1 AS now) s
 SELECT u.to_json FROM users u
 SELECT u.lower FROM users u
+SELECT u.lower FROM honest(1) u
 SELECT "now"() FROM users
 SELECT pg_catalog . now ( )
 SELECT "current_date" FROM (SELECT 1 AS "current_date") s

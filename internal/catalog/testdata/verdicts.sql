@@ -389,3 +389,14 @@ REFRESH MATERIALIZED VIEW CONCURRENTLY m_users WITH NO DATA
 FROBNICATE users
 
 -- only a comment
+
+# names behind a dot that call functions of one argument
+SELECT (u.created_at).age FROM users u
+SELECT (id).writes FROM users
+SELECT (id).lower FROM users
+SELECT tags[1].lower FROM users
+SELECT g.age FROM generate_series('2024-01-01'::timestamp, '2024-01-02', '1 day') g
+SELECT u.writes FROM users t, unnest(ARRAY[1]) u
+SELECT u.writes FROM (SELECT 1 WHERE true) t, unnest(ARRAY[1]) u
+SELECT u.upper FROM upper('x') u
+SELECT $1.writes
