@@ -33,7 +33,8 @@ type queryCache struct {
 
 	catalog *catalog.Catalog
 	site    atomic.Pointer[site] // where it is connected to; nil before the first connection
-	ageing  *cache.Ledger        // in ttl mode: of its own, nobody's writes count
+	ageing  *cache.Ledger        // in ttl mode: of its own, where nobody's writes count
+	missing sync.Map             // tables of the lists that do not exist, and were reported
 	moving  sync.Mutex           // held while site changes
 	gone    bool                 // guarded by moving: closed, and without a site
 	era     atomic.Uint64        // see watch
@@ -83,7 +84,7 @@ func newQueryCache(co *core) (*queryCache, error) {
 		mode: cfg.Cache, ttl: cfg.CacheTTL, maxRows: cfg.CacheMaxRows, maxBytes: int(cfg.CacheMaxBytes),
 		core: co, catalog: catalog.New(), store: store, texts: newTextTable(), counts: newCacheCounts(),
 	}
-	q.ageing = cache.NewLedger(nil)
+	q.ageing = cache.NewLedger(func() { q.sweepIn(sweepBumped, sweepAfter) })
 	q.unsettled.of = q
 	return q, nil
 }
@@ -93,7 +94,7 @@ func (q *queryCache) serves(e *cache.Entry) bool {
 	if q.ttl > 0 && q.core.limiter.now()-e.Stored > q.ttl {
 		return false
 	}
-	return q.mode == CacheTTL || e.Snapshot.Valid()
+	return e.Snapshot.Valid() // in ttl mode until InvalidateCache is called
 }
 
 // keep stores a result whose query was sent after the snapshot was captured.
@@ -127,7 +128,7 @@ func (q *queryCache) sweep(which int) {
 	q.armed[which].Store(false)
 	now := q.core.limiter.now()
 	q.store.Sweep(func(e *cache.Entry) bool {
-		return q.ttl > 0 && now-e.Stored > q.ttl || q.mode != CacheTTL && !e.Snapshot.Alive()
+		return q.ttl > 0 && now-e.Stored > q.ttl || !e.Snapshot.Alive()
 	})
 	if q.ttl > 0 && q.store.Usage().Entries > 0 {
 		q.sweepIn(sweepAged, max(q.ttl, sweepAfter))
@@ -198,6 +199,7 @@ type ruling struct {
 	analysis catalog.Analysis
 	reason   string // why no result is kept; empty if it is
 	reads    cache.Dependencies
+	option   CacheOption // of the text's hints
 
 	skipUntil atomic.Int64 // on the limiter's clock: results were too large
 	alien     atomic.Bool  // types that only the connection can decode

@@ -32,6 +32,7 @@ type cacheSession struct {
 	generation uint64
 	key        string
 	reason     string // why nothing may be kept in it
+	lists      atomic.Pointer[listedTables]
 }
 
 // cachedConn is what the cache knows of a physical connection.
@@ -274,7 +275,12 @@ func (q *queryCache) analyse(ctx context.Context, ph *physical, s *cacheSession,
 	if a.Generation != s.generation {
 		return nil, nil //nolint:nilnil // DDL meanwhile
 	}
-	v := &ruling{id: q.rulingID.Add(1), session: s, analysis: a, reason: q.reasonOf(&a)}
+	v := &ruling{id: q.rulingID.Add(1), session: s, analysis: a, reason: q.reasonOf(&a), option: t.option}
+	if v.reason == "" {
+		if v.reason, _, err = q.listed(ctx, ph, s, &a); err != nil {
+			return nil, err
+		}
+	}
 	if v.reason == "" {
 		v.reads = q.dependencies(ph, a.Reads)
 	}

@@ -114,12 +114,19 @@ func TestTheTTLIsACapOnAnEntrysAge(t *testing.T) {
 
 func TestSettingsOfTheCacheAreChecked(t *testing.T) {
 	for setting, want := range map[string]string{
-		"lifeguard_cache=cdc":         "lifeguard_cache must be off, local or ttl",
-		"lifeguard_cache=ttl":         "lifeguard_cache=ttl needs lifeguard_cache_ttl",
-		"lifeguard_cache_size=1":      "lifeguard_cache_size must be bytes",
-		"lifeguard_cache_size=lots":   "lifeguard_cache_size must be bytes",
-		"lifeguard_cache_max_rows=0":  "lifeguard_cache_max_rows must be",
-		"lifeguard_cache_max_bytes=2": "lifeguard_cache_max_bytes must be",
+		"lifeguard_cache=cdc":                                             "lifeguard_cache must be off, local or ttl",
+		"lifeguard_cache=ttl":                                             "lifeguard_cache=ttl needs lifeguard_cache_ttl",
+		"lifeguard_cache_size=1":                                          "lifeguard_cache_size must be bytes",
+		"lifeguard_cache_size=lots":                                       "lifeguard_cache_size must be bytes",
+		"lifeguard_cache_max_rows=0":                                      "lifeguard_cache_max_rows must be",
+		"lifeguard_cache_max_bytes=2":                                     "lifeguard_cache_max_bytes must be",
+		"lifeguard_cache_ttl=-1s":                                         "lifeguard_cache_ttl must be a duration",
+		"lifeguard_redis=redis://x":                                       "lifeguard_redis is not there yet",
+		"lifeguard_cache_tables=a,,b":                                     "lifeguard_cache_tables must be tables such as",
+		"lifeguard_cache_tables=a%3Bb":                                    "lifeguard_cache_tables must be tables such as",
+		"lifeguard_cache_exclude=a.b.c":                                   "lifeguard_cache_exclude must be tables such as",
+		"lifeguard_cache_size=64KiB&lifeguard_cache_max_bytes=1MiB":       "lifeguard_cache_max_bytes must not exceed lifeguard_cache_size (64KiB)",
+		"lifeguard_cache_tables=item,Other&lifeguard_cache_exclude=other": "table other is in lifeguard_cache_tables and in lifeguard_cache_exclude",
 	} {
 		_, err := lifeguard.ParseConfig("postgres://u@127.0.0.1:1/shop?" + setting)
 		if err == nil || !strings.Contains(err.Error(), want) {

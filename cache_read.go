@@ -58,6 +58,11 @@ func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, query stri
 	if q == nil || st.Kind.Op() != sqltext.OpSelect || ended(ctx) {
 		return nil, nil, nil // the lease says how the context has ended
 	}
+	option := cacheOptionOf(ctx)
+	if option == NoCache {
+		c.bypass(bypassNoCache)
+		return nil, nil, nil
+	}
 	v, reason := c.rulingNow(query)
 	var key string
 	if reason == "" {
@@ -65,7 +70,7 @@ func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, query stri
 	}
 	if reason == "" {
 		for range looks {
-			rows, f, err := c.look(ctx, st, v, key)
+			rows, f, err := c.look(ctx, st, v, key, option)
 			if rows != nil || err != nil {
 				return rows, nil, err
 			}
@@ -230,9 +235,10 @@ func madeSafely(v any, method func() (driver.Value, error)) (made any) {
 
 // look answers from memory, or waits for the flight of the same question. It returns a
 // fill to the first who asks it, and nothing if the flight brought nothing to share.
-func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, key string) (driver.Rows, *fill, error) {
+func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, key string, option CacheOption) (driver.Rows, *fill, error) {
 	q := c.core.cache
-	if e, ok := q.store.Get(key); ok && q.serves(e) {
+	option = option.and(v.option)
+	if e, ok := q.store.Get(key); ok && q.serves(e) && (option == 0 || option.allows(q.core.limiter.now()-e.Stored)) {
 		q.counts.hits.add(c.shard, e, q.core.limiter)
 		return c.replay(st, e.Rows), nil, nil
 	}
@@ -241,7 +247,7 @@ func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, key s
 	if !ok {
 		return nil, nil, nil
 	}
-	flight, leads := q.flights.Join(ctx, key, &snapshot, q.core.limiter.urgency(ctx))
+	flight, leads := q.flights.Join(ctx, option.flight(key, captured), &snapshot, q.core.limiter.urgency(ctx))
 	if leads {
 		return nil, &fill{ruling: v, key: key, snapshot: snapshot, captured: captured, flight: flight}, nil
 	}

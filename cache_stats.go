@@ -40,6 +40,9 @@ const (
 	bypassExecMode  = "exec_mode"        // the simple protocol, or exec
 	bypassNowhere   = "database_unknown" // the server does not tell which database it is
 	bypassEarlier   = "earlier_leases"   // of Connectors without a cache, begun when nobody had one
+	bypassNoCache   = "nocache"          // WithCache, or a hint
+	bypassExcluded  = "excluded_table"   // one of lifeguard_cache_exclude
+	bypassUnlisted  = "unlisted_table"   // none of lifeguard_cache_tables
 	bypassFlight    = "flight"           // a shared query failed twice
 )
 
@@ -48,7 +51,8 @@ const (
 //nolint:gochecknoglobals // a constant
 var bypassReasons = []string{
 	bypassLeased, bypassNew, bypassSession, bypassFenced, bypassArguments, bypassClock, bypassLarge, bypassTypes,
-	bypassUnlogged, bypassStandby, bypassProxied, bypassExecMode, bypassNowhere, bypassEarlier, bypassFlight,
+	bypassUnlogged, bypassStandby, bypassProxied, bypassExecMode, bypassNowhere, bypassEarlier, bypassNoCache,
+	bypassExcluded, bypassUnlisted, bypassFlight,
 	string(catalog.NotARead), string(catalog.Several), string(catalog.Unreadable), string(catalog.Modifies),
 	string(catalog.LocksRows), string(catalog.SessionValue), string(catalog.ClockLiteral), string(catalog.ClockCast),
 	string(catalog.ClockType), string(catalog.Sample), string(catalog.SystemColumn), string(catalog.CatalogType),

@@ -14,6 +14,7 @@ type cachedText struct {
 	text      string
 	statement *sqltext.Statement
 	candidate catalog.Candidate
+	option    CacheOption // of the hints
 	gate      catalog.Reason
 	sighted   atomic.Bool
 	rulings   atomic.Pointer[[]*ruling] // one per session; replaced, never changed
@@ -115,6 +116,9 @@ func (q *queryCache) text(query string) *cachedText {
 	}
 	t := &cachedText{text: strings.Clone(query), statement: q.core.known.Analyze(query)}
 	t.candidate, t.gate = catalog.Gate(t.text)
+	if t.option, _ = readHints(t.text); t.option == NoCache && t.gate == "" {
+		t.gate = bypassNoCache // so the server is never asked about it
+	}
 	if len(query) > maxTextBytes {
 		return t
 	}

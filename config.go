@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,6 +150,11 @@ type Config struct {
 	CacheTTL      time.Duration // lifeguard_cache_ttl
 	CacheMaxRows  int           // lifeguard_cache_max_rows
 	CacheMaxBytes ByteSize      // lifeguard_cache_max_bytes
+	// CacheTables and CacheExclude name tables as SQL does, with a schema or without; a
+	// partition stands for its whole table. A view can be excluded, with the queries that
+	// read it; whether it is kept depends on its tables otherwise.
+	CacheTables  []string // lifeguard_cache_tables; nil means all
+	CacheExclude []string // lifeguard_cache_exclude
 
 	Slow       time.Duration // lifeguard_slow
 	Trace      TraceMode     // lifeguard_trace
@@ -297,6 +303,16 @@ var settings = []setting{
 		field: func(c *Config) any { return &c.CacheMaxBytes },
 	},
 	{
+		key: "lifeguard_cache_tables", initial: "", shown: "all", allowed: tableListAllowed,
+		doc:   "tables whose queries are cached, separated by commas; a query that reads any other table bypasses the cache",
+		field: func(c *Config) any { return &c.CacheTables },
+	},
+	{
+		key: "lifeguard_cache_exclude", initial: "", shown: "none", allowed: tableListAllowed,
+		doc:   "tables and views whose queries are not cached, separated by commas",
+		field: func(c *Config) any { return &c.CacheExclude },
+	},
+	{
 		key: "lifeguard_slow", initial: "1s", allowed: "a duration such as 200ms, or 0 for off", canBeOff: true,
 		doc:   "log a statement that takes this long from the call to the end of its rows, the wait for admission included; at most 10 lines a second",
 		field: func(c *Config) any { return &c.Slow },
@@ -392,6 +408,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.ConnConfig != nil {
 		c.ConnConfig = c.ConnConfig.Copy()
 	}
+	c.CacheTables, c.CacheExclude = slices.Clone(c.CacheTables), slices.Clone(c.CacheExclude)
 	return c, nil
 }
 

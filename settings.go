@@ -60,6 +60,9 @@ func takeSettings(cfg *Config, params map[string]string) error {
 			continue
 		}
 		i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
+		if key == redisKey {
+			return errRedis
+		}
 		if i < 0 {
 			return fmt.Errorf("lifeguard: unknown setting %q; known are %s", key, knownKeys())
 		}
@@ -71,6 +74,12 @@ func takeSettings(cfg *Config, params map[string]string) error {
 	return nil
 }
 
+// redisKey is a setting that this version does not have, and that nobody should take for
+// being in force.
+const redisKey = "lifeguard_redis"
+
+var errRedis = errors.New("lifeguard: lifeguard_redis is not there yet: this version caches in the process alone, by lifeguard_cache=local or ttl")
+
 // isSetting tells Lifeguard's keys, known or not, from the server's.
 func isSetting(key string) bool {
 	return strings.HasPrefix(key, "lifeguard_") || strings.HasPrefix(key, "pool_")
@@ -78,6 +87,9 @@ func isSetting(key string) bool {
 
 // readEnvironment lets set, non-empty variables override cfg.
 func readEnvironment(cfg *Config, getenv func(string) string) error {
+	if getenv("LIFEGUARD_REDIS") != "" {
+		return errRedis
+	}
 	for i := range settings {
 		s := &settings[i]
 		if text := getenv(s.env()); text != "" {
@@ -136,6 +148,12 @@ func (s *setting) set(cfg *Config, source, text string) error {
 			return s.invalid(source, text)
 		}
 		*field = text
+	case *[]string:
+		names := splitTables(text)
+		if _, err := sqlTables(names); err != nil {
+			return s.invalid(source, text)
+		}
+		*field = names
 	case *ByteSize:
 		n, err := parseByteSize(text)
 		if err != nil || !s.inRange(int64(n)) {
@@ -198,6 +216,9 @@ func (c *Config) validate() error {
 		case *string:
 			valid = *field == "" || s.options == nil || slices.Contains(s.options, *field)
 			shown = *field
+		case *[]string:
+			_, err := sqlTables(*field)
+			valid, shown = err == nil, strings.Join(*field, ",")
 		case *ByteSize:
 			valid = *field == 0 || s.inRange(int64(*field))
 			shown = field.String()
@@ -215,11 +236,29 @@ func (c *Config) validate() error {
 	if c.FleetBudget > 0 && c.Mode == ModeSession {
 		return fmt.Errorf("lifeguard: lifeguard_fleet_budget needs lifeguard_mode=checkout: in session mode connections cannot be taken back")
 	}
-	if c.Cache == CacheTTL && c.CacheTTL <= 0 {
-		return fmt.Errorf("lifeguard: lifeguard_cache=ttl needs lifeguard_cache_ttl: how old a served result may be, such as 5s")
+	if err := c.validateCache(); err != nil {
+		return err
 	}
 	if c.MaxConns > 0 && c.Limit > c.MaxConns {
 		return fmt.Errorf("lifeguard: lifeguard_limit must not exceed pool_max_conns (%d), not %d", c.MaxConns, c.Limit)
+	}
+	return nil
+}
+
+// validateCache checks what the settings of the cache say together.
+func (c *Config) validateCache() error {
+	if c.Cache == CacheTTL && c.CacheTTL <= 0 {
+		return errors.New("lifeguard: lifeguard_cache=ttl needs lifeguard_cache_ttl: how old a served result may be, such as 5s")
+	}
+	if c.CacheSize > 0 && c.CacheMaxBytes > c.CacheSize {
+		return fmt.Errorf("lifeguard: lifeguard_cache_max_bytes must not exceed lifeguard_cache_size (%v), not %v", c.CacheSize, c.CacheMaxBytes)
+	}
+	allowed, _ := sqlTables(c.CacheTables)
+	excluded, _ := sqlTables(c.CacheExclude)
+	for i, table := range excluded {
+		if slices.Contains(allowed, table) {
+			return fmt.Errorf("lifeguard: table %s is in lifeguard_cache_tables and in lifeguard_cache_exclude", c.CacheExclude[i])
+		}
 	}
 	return nil
 }
