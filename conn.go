@@ -300,6 +300,7 @@ func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error 
 	var ph *physical
 	defer func() {
 		if c.ph == nil { // an error, or the panic of a connect hook
+			s.unused = true
 			c.core.giveBack(ph, s, c.session != nil)
 		}
 	}()
@@ -428,6 +429,7 @@ func (c *Conn) failed(ctx context.Context, err error) error {
 		return err
 	}
 	c.ph.cancelled = c.ph.dead()
+	c.slot.expired = errors.Is(ctxErr, context.DeadlineExceeded)
 	switch {
 	case errors.Is(err, driver.ErrBadConn):
 		return ctxErr // it ended just before the statement was sent

@@ -67,7 +67,8 @@ const (
 //     waiter's time is up: all waiters share one limit, so the oldest of each
 //     class is the first, and the period is never longer than that limit.
 //  6. Within a line, order is by arrival. Exceptions: over-the-cap
-//     fingerprints are passed over, and CoDel's newest-first.
+//     fingerprints are passed over, CoDel's newest-first, and one trial at a time.
+//  7. trial.on ⇔ exactly one waiter, or the holder of exactly one slot, is a trial.
 //
 // Locks: mu → slot.mu, mu → scope.mu; the latter two are leaves. Callbacks run
 // with none of them held. A waiter blocks with none held.
@@ -77,7 +78,7 @@ const (
 // turn; inside a tenant's line the oldest whose fingerprint holds less than
 // half of the slots, or the oldest if there is none. Whether it is worth it:
 // limiter_shed.go, which has two deadline checks and CoDel, and limiter_review.go, which
-// has the third. When all slots are idle in the application's hands: limiter_stall.go.
+// has the third. What is done about statements of which nothing is known: limiter_trial.go. When all slots are idle in the application's hands: limiter_stall.go.
 //
 // A free slot is handed to a waiter and never put back for the taking:
 // otherwise a newcomer could overtake everybody, and a waiter could wake to
@@ -128,10 +129,12 @@ type limiter struct {
 	probing  bool          // the limit is lower than it should be, for a moment
 	stalled  bool          // an episode that has been reported
 
-	holds  average                // of all holds: how fast the queue drains
-	kinds  [priorities][2]average // by class and whether a transaction: what a hold takes
-	shapes shapes                 // by fingerprint: the same, more closely
-	totals totals
+	holds   average       // of all holds: how fast the queue drains
+	learned time.Duration // since when there was no gap in them
+	trial   trials
+	kinds   [priorities][2]average // by class and whether a transaction: what a hold takes
+	shapes  shapes                 // by fingerprint: the same, more closely
+	totals  totals
 }
 
 // newLimiter returns a limiter that holds no goroutine; close stops its timer.
@@ -222,8 +225,11 @@ func (l *limiter) giveBackLocked(s *slot, now time.Duration) {
 		s.req.scope.add(l, -1, 0)
 	}
 	l.totals.endHold(s, now)
+	if s.trial {
+		l.endTrialLocked(s, now)
+	}
 	l.fingerprints[s.index] = 0
-	s.held, s.req = false, request{}
+	s.held, s.expired, s.unused, s.req = false, false, false, request{}
 	l.free = append(l.free, s)
 	l.inFlight--
 	if l.queued > 0 {
@@ -252,9 +258,11 @@ func (l *limiter) grantLocked(w *waiter, now time.Duration) {
 	w.line.toBack(w.flow)
 	l.chargeLocked(w)
 	w.class.served(l.cfg.queueTarget, now-w.since, now)
+	trial := w.trial
 	l.dequeueLocked(w, now)
 	l.totals.waited(w.req.class, now-w.since)
 	w.slot = l.takeLocked(w.req, now)
+	w.slot.trial, l.trial.on = trial, l.trial.on || trial
 	w.ready <- struct{}{}
 }
 

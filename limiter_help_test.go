@@ -64,8 +64,11 @@ func (l *limiter) check(tb testing.TB) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
-	held, tx := 0, 0
+	held, tx, trials := 0, 0, 0
 	for _, s := range l.all {
+		if s.trial {
+			trials++
+		}
 		if s.held {
 			held++
 			if s.req.tx {
@@ -109,10 +112,16 @@ func (l *limiter) check(tb testing.TB) {
 			if w.deadline > 0 {
 				timed++
 			}
+			if w.trial {
+				trials++
+			}
 		}
 	}
 	if timed != l.timed {
 		tb.Errorf("%d waiters with a deadline, counted %d", timed, l.timed)
+	}
+	if trials > 1 || (trials == 1) != l.trial.on {
+		tb.Errorf("%d trials, counted: %v", trials, l.trial.on)
 	}
 	if shaped > l.queued {
 		tb.Errorf("%d waiters in shapes, %d queued", shaped, l.queued)

@@ -91,7 +91,8 @@ func (w *waiter) before(v *waiter, newestFirst bool) bool {
 
 // nextInTurn chooses between the tenants: the first in turn that has a waiter
 // under its fingerprint's cap. If none has, nobody else waits, and the cap is
-// void: no slot idles for it.
+// void: no slot idles for it. It is void for those last of whose like one is
+// being tried.
 func (l *limiter) nextInTurn(q *line, newestFirst bool) *waiter {
 	f := q.turn
 	for range min(q.flows, lookAhead) {
@@ -101,7 +102,27 @@ func (l *limiter) nextInTurn(q *line, newestFirst bool) *waiter {
 		f = f.next
 	}
 
+	if w := l.firstKnown(q.turn, newestFirst); w != nil {
+		return w
+	}
+
 	return q.turn.first(newestFirst)
+}
+
+// firstKnown returns f's first waiter that is not of a shape of which nothing is known.
+// All of f are aside, unless its class sheds.
+func (l *limiter) firstKnown(f *flow, newestFirst bool) *waiter {
+	var best *waiter
+	for _, q := range f.aside {
+		if l.untried(l.shapes.find(q.fingerprint)) {
+			continue
+		}
+		if w := q.end(newestFirst); w != nil && (best == nil || w.before(best, newestFirst)) {
+			best = w
+		}
+	}
+
+	return best
 }
 
 // eligible returns f's first waiter whose fingerprint is under its cap. Those it
@@ -190,7 +211,20 @@ func (l *limiter) atCap(fingerprint uint64) bool {
 		}
 	}
 
-	return held >= l.capShare
+	if held == 0 {
+		return false // a cap is at least 1
+	}
+
+	return held >= l.capOf(l.shapes.find(fingerprint))
+}
+
+// capOf returns how many slots a fingerprint may hold while others wait.
+func (l *limiter) capOf(s *shape) int {
+	if l.untried(s) {
+		return 1
+	}
+
+	return l.capShare
 }
 
 // turnsBefore returns how many waiters of the class a newcomer of this tenant

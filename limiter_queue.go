@@ -79,6 +79,11 @@ type lane struct {
 }
 
 func (q *lane) push(w *waiter) {
+	if w.trial {
+		q.pushFirst(w)
+
+		return
+	}
 	w.lane, w.prev, w.next = q, q.tail, nil
 	if q.tail != nil {
 		q.tail.next = w
@@ -86,6 +91,16 @@ func (q *lane) push(w *waiter) {
 		q.head = w
 	}
 	q.tail = w
+}
+
+func (q *lane) pushFirst(w *waiter) {
+	w.lane, w.prev, w.next = q, nil, q.head
+	if q.head != nil {
+		q.head.prev = w
+	} else {
+		q.tail = w
+	}
+	q.head = w
 }
 
 func (q *lane) remove(w *waiter) {
@@ -106,6 +121,9 @@ func (q *lane) remove(w *waiter) {
 func (l *limiter) enqueueLocked(c *class, w *waiter) {
 	l.arrival++
 	w.number, w.class = l.arrival, c
+	if w.trial {
+		w.number, l.trial.on = 0, true
+	}
 	l.joinShapeLocked(w, w.since)
 	if c.n == 0 {
 		// Self-clocked fair queueing: who comes back starts from now, and has
@@ -157,6 +175,9 @@ func (l *limiter) dequeueLocked(w *waiter, now time.Duration) {
 	w.line.remove(w)
 	w.leaveShape()
 	w.class = nil
+	if w.trial {
+		l.trial.on = false
+	}
 	w.waited = max(now-w.since, 0)
 	l.queued--
 	if w.deadline > 0 {

@@ -55,11 +55,11 @@ func (l *limiter) reviewLane(q *lane, now time.Duration) {
 	guess := l.holds.n < averageKnown
 	for w := q.head; w != nil; {
 		next := w.next
-		own, cost := l.reconsiderLocked(w, now)
+		own, dev, cost := l.reconsiderLocked(w, now)
 		wait := p.wait(w)
 		need := max(wait-p.running(), 0)
 		if own > 0 {
-			need += w.needs(own, w.dev) // or it is refused on grant
+			need += w.needs(own, dev) // or it is refused on grant
 		}
 		if guess {
 			need /= 2
@@ -74,23 +74,17 @@ func (l *limiter) reviewLane(q *lane, now time.Duration) {
 }
 
 // reconsiderLocked expects of a waiter what is known now, and returns what its own hold
-// will take: nothing, if its shape is new, as on arrival; and what those behind it can
-// be sure that it will take: nothing, if nothing is known of its like.
-func (l *limiter) reconsiderLocked(w *waiter, now time.Duration) (own, cost time.Duration) {
-	mean, dev, sure := l.expectLocked(w.req, now)
-	own, cost = mean, mean
-	if !sure && !w.req.tx && w.req.fingerprint != 0 {
-		own = 0
+// will take, with the mean deviation: nothing, if its shape is new, as on arrival; and
+// what those behind it can be sure that it will take.
+func (l *limiter) reconsiderLocked(w *waiter, now time.Duration) (own, ownDev, cost time.Duration) {
+	own, ownDev, sure := l.ownLocked(w.req, now)
+	if !sure && !w.req.tx && w.req.fingerprint != 0 || w.trial {
+		own, ownDev = 0, 0
 	}
-	if kind := l.kindOf(w.req); mean == 0 && kind.n >= shapeKnown && !kind.stale(now) {
-		cost = kind.mean
-	}
-	if mean == 0 {
-		mean, dev = l.holds.mean, l.holds.dev
-	}
-	w.line.expect(w, mean, dev)
+	cost, dev := l.workLocked(w.req, now)
+	w.line.expect(w, cost, dev)
 
-	return own, cost
+	return own, ownDev, cost
 }
 
 // passed is what of a lane has been reviewed, and how much of it is certainly served
@@ -125,7 +119,7 @@ func (p *passed) wait(w *waiter) time.Duration {
 	slots := time.Duration(p.l.capacity)
 	at := p.work / slots
 	if s := p.lap(w); s != nil {
-		at = max(at, min(s.own/time.Duration(p.l.capShare), p.all/slots))
+		at = max(at, min(s.own/time.Duration(p.l.capOf(s)), p.all/slots))
 	}
 
 	return at
@@ -154,7 +148,7 @@ func (p *passed) add(w *waiter, wait, cost time.Duration) {
 		return // its fingerprint may be any
 	}
 	s.own += cost
-	share := cost / time.Duration(p.l.capShare)
+	share := cost / time.Duration(p.l.capOf(s))
 	if s.full == 0 {
 		s.full = time.Duration(s.counted) * share
 	}

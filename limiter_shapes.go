@@ -20,6 +20,7 @@ const (
 type shape struct {
 	fingerprint uint64
 	average
+	failures uint8 // deadlines passed on the server since one ended in time, up to trialBackoff
 
 	// Its waiters, by the rank of their class: how many, and what they will take.
 	waiters [classCount]int
@@ -76,12 +77,22 @@ func (l *limiter) expectLocked(r request, now time.Duration) (mean, dev time.Dur
 	return kind.known(now), kind.dev, false
 }
 
+// workLocked returns what a waiter counts for in the wait of those behind it: nothing, if
+// nothing is known of its like, since nobody is refused on a guess.
+func (l *limiter) workLocked(r request, now time.Duration) (mean, dev time.Duration) {
+	if mean, dev, _ = l.expectLocked(r, now); mean > 0 {
+		return mean, dev
+	}
+	if kind := l.kindOf(r); kind.n >= shapeKnown && !kind.stale(now) {
+		return kind.mean, kind.dev
+	}
+
+	return 0, 0
+}
+
 // joinShapeLocked counts a waiter that enters the queue.
 func (l *limiter) joinShapeLocked(w *waiter, now time.Duration) {
-	w.expect, w.dev, _ = l.expectLocked(w.req, now)
-	if w.expect == 0 {
-		w.expect, w.dev = l.holds.mean, l.holds.dev
-	}
+	w.expect, w.dev = l.workLocked(w.req, now)
 	if w.shape = l.shapes.claim(w.fingerprint, now); w.shape == nil {
 		return
 	}
@@ -110,7 +121,7 @@ func (l *limiter) overCapLocked(a *ahead, rank int) {
 		if s == nil || s.queued == 0 {
 			continue
 		}
-		if s.counted++; s.counted != l.capShare {
+		if s.counted++; s.counted != l.capOf(s) {
 			continue
 		}
 		for i := range rank + 1 {

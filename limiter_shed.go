@@ -75,6 +75,9 @@ func (a *average) firmer(before int) bool {
 // are learned from, the first hold of each slot does not count: it has opened a
 // connection, and been the first statement there, which can take many times as long.
 func (l *limiter) sampleLocked(s *slot, now time.Duration) {
+	if s.unused {
+		return // and the next one opens the connection
+	}
 	first := !s.used
 	s.used = true
 	if first && l.holds.n < averageOver {
@@ -82,13 +85,12 @@ func (l *limiter) sampleLocked(s *slot, now time.Duration) {
 	}
 	hold := max(now-s.acquired, 0)
 	before := l.holds.n
+	if l.holds.stale(now) {
+		l.learned = now
+	}
 	l.holds.add(hold, now)
 	l.kindOf(s.req).add(hold, now)
-	if !s.req.tx {
-		if sh := l.shapes.claim(s.req.fingerprint, now); sh != nil {
-			sh.add(hold, now)
-		}
-	}
+	l.learnShapeLocked(s, hold, now)
 	if l.queued > 0 && l.holds.firmer(before) {
 		l.reviewLocked(now)
 	}
@@ -131,7 +133,7 @@ func (l *limiter) hopelessLocked(c *class, r request, deadline, now time.Duratio
 	if deadline == 0 || l.holds.known(now) == 0 {
 		return false
 	}
-	hold, _, sure := l.expectLocked(r, now)
+	hold, _, sure := l.ownLocked(r, now)
 	if !sure && !r.tx && r.fingerprint != 0 {
 		hold = 0
 	}
@@ -205,7 +207,10 @@ func (l *limiter) doomedLocked(w *waiter, now time.Duration) bool {
 		return false
 	}
 	left := w.deadline - now
-	mean, dev, _ := l.expectLocked(w.req, now)
+	if w.trial {
+		return left <= 0
+	}
+	mean, dev, _ := l.ownLocked(w.req, now)
 	if left <= mean {
 		return true
 	}
@@ -215,7 +220,7 @@ func (l *limiter) doomedLocked(w *waiter, now time.Duration) bool {
 
 // needs returns how much time must be left to w when others can use the slot as well.
 func (w *waiter) needs(mean, dev time.Duration) time.Duration {
-	return max(mean, min(mean+6*dev, (w.deadline-w.since)/2))
+	return max(mean+3*dev, min(mean+6*dev, (w.deadline-w.since)/2))
 }
 
 // codelInterval is how long a queue must stand before it is shed.

@@ -66,6 +66,7 @@ func TestHigherClassesAreAheadAndLowerOnesAreNot(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := testLimiter(t, limiterConfig{limit: 1})
 			teach(t, l, request{}, 20, 100*time.Millisecond)
+			teach(t, l, request{class: p}, 4, 100*time.Millisecond)
 			take(t, l, request{})
 			for range 5 {
 				ask(t.Context(), l, request{class: p})

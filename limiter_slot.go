@@ -69,6 +69,11 @@ type slot struct {
 	used     bool // it has been released
 	req      request
 	acquired time.Duration // since l.epoch
+	trial    bool
+
+	// By the owner, before release.
+	expired bool // its deadline passed while a statement was on the server
+	unused  bool // nothing was sent: it got no connection
 
 	// mu guards the rest. acquire and release write it under l.mu alone: the
 	// slot has no owner then, and a reader holds both. Taken under l.mu, never

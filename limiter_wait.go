@@ -18,6 +18,7 @@ type waiter struct {
 	number      uint64        // in order of arrival
 	fingerprint uint64        // for the half-of-the-slots rule; 0 is exempt
 	nested      bool
+	trial       bool          // goes first in its lane; see trials
 	expect, dev time.Duration // what its hold will take, and the mean deviation
 
 	// Guarded by l.mu.
@@ -101,7 +102,8 @@ func (l *limiter) admitOrEnqueueLocked(ctx context.Context, r request, now time.
 			return nil, nil, context.DeadlineExceeded // the context is about to say so
 		}
 	}
-	if l.hopelessLocked(c, r, deadline, now) {
+	trial := l.trialDue(c, r, deadline, now)
+	if !trial && l.hopelessLocked(c, r, deadline, now) {
 		return nil, nil, l.overloadLocked(ReasonDeadline, r.class, l.queued, 0)
 	}
 	if l.queued >= l.maxQueue && !l.makeRoomLocked(c, r, now) {
@@ -109,7 +111,7 @@ func (l *limiter) admitOrEnqueueLocked(ctx context.Context, r request, now time.
 	}
 
 	w, _ := l.waiters.Get().(*waiter)
-	w.req, w.since, w.deadline, w.nested = r, now, deadline, nested
+	w.req, w.since, w.deadline, w.nested, w.trial = r, now, deadline, nested, trial
 	if !r.tx && !nested {
 		w.fingerprint = r.fingerprint
 	}
