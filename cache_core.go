@@ -82,7 +82,7 @@ func newQueryCache(co *core) (*queryCache, error) {
 	}
 	q := &queryCache{
 		mode: cfg.Cache, ttl: cfg.CacheTTL, maxRows: cfg.CacheMaxRows, maxBytes: int(cfg.CacheMaxBytes),
-		core: co, catalog: catalog.New(), store: store, texts: newTextTable(), counts: newCacheCounts(),
+		core: co, catalog: catalog.New(), store: store, texts: newTextTable(&co.top), counts: newCacheCounts(),
 	}
 	q.ageing = cache.NewLedger(func() { q.sweepIn(sweepBumped, sweepAfter) })
 	q.unsettled.of = q
@@ -97,13 +97,20 @@ func (q *queryCache) serves(e *cache.Entry) bool {
 	return e.Snapshot.Valid() // in ttl mode until InvalidateCache is called
 }
 
+// kept is an entry with its rows, in one piece of memory: a hit of a result that was not
+// used lately waits for memory, and the garbage collector visits each piece.
+type kept struct {
+	entry cache.Entry
+	set   rowset.Set
+}
+
 // keep stores a result whose query was sent after the snapshot was captured.
-func (q *queryCache) keep(key string, set *rowset.Set, s cache.Snapshot, captured time.Duration) {
-	e := &cache.Entry{Rows: set, Snapshot: s, Stored: captured}
-	if !q.serves(e) {
+func (q *queryCache) keep(key string, k *kept, s cache.Snapshot, captured time.Duration) {
+	k.entry = cache.Entry{Rows: &k.set, Snapshot: s, Stored: captured}
+	if !q.serves(&k.entry) {
 		return
 	}
-	q.store.Set(key, e)
+	q.store.Set(key, &k.entry)
 	if q.ttl > 0 {
 		q.sweepIn(sweepAged, max(q.ttl, sweepAfter))
 	}
@@ -195,14 +202,16 @@ func (q *queryCache) close() {
 // ruling is what the server says about one text in one session.
 type ruling struct {
 	id       uint64
+	text     *cachedText
 	session  *cacheSession
 	analysis catalog.Analysis
 	reason   string // why no result is kept; empty if it is
 	reads    cache.Dependencies
 	option   CacheOption // of the text's hints
 
-	skipUntil atomic.Int64 // on the limiter's clock: results were too large
-	alien     atomic.Bool  // types that only the connection can decode
+	columns   atomic.Pointer[rowset.Columns] // of the latest result
+	skipUntil atomic.Int64                   // on the limiter's clock: results were too large
+	alien     atomic.Bool                    // types that only the connection can decode
 }
 
 // skipFor is how long a text whose result was too large bypasses the cache.

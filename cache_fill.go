@@ -177,7 +177,7 @@ func (r *fetch) read(query string, args []driver.NamedValue, prepared bool) fetc
 	c.adapt(&r.event)
 
 	types, fields := c.ph.pgxConn().TypeMap(), rows.FieldDescriptions()
-	b := rowset.NewBuilder(fields, r.q.maxRows, r.q.maxBytes)
+	b := rowset.NewBuilder(r.columns(fields), r.q.maxRows, r.q.maxBytes)
 	known := rowset.Known(types, fields)
 	if !known {
 		r.ruling.alien.Store(true)
@@ -192,12 +192,23 @@ func (r *fetch) read(query string, args []driver.NamedValue, prepared bool) fetc
 	if rows.Err() != nil {
 		return r.readOn(b, rows, types, false)
 	}
-	set := b.Set(rows.CommandTag())
-	r.event.rows = int64(set.Len())
+	k := new(kept)
+	key := b.SetUnder(r.key, &k.set, rows.CommandTag())
+	r.event.rows = int64(k.set.Len())
 	c.rowsClosed(r.ctx, &r.event)
 	r.rest()
-	r.q.keep(r.key, set, r.snapshot, r.captured)
-	return fetched{set: set}
+	r.q.keep(key, k, r.snapshot, r.captured)
+	return fetched{set: &k.set}
+}
+
+// columns are the ruling's, if the result has those.
+func (r *fetch) columns(fields []pgconn.FieldDescription) *rowset.Columns {
+	if known := r.ruling.columns.Load(); known.Describe(fields) {
+		return known
+	}
+	columns := rowset.NewColumns(fields)
+	r.ruling.columns.Store(columns)
+	return columns
 }
 
 // rest gives the lease back, unless the connection is the leader's for good: then he does.

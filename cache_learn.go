@@ -275,7 +275,7 @@ func (q *queryCache) analyse(ctx context.Context, ph *physical, s *cacheSession,
 	if a.Generation != s.generation {
 		return nil, nil //nolint:nilnil // DDL meanwhile
 	}
-	v := &ruling{id: q.rulingID.Add(1), session: s, analysis: a, reason: q.reasonOf(&a), option: t.option}
+	v := &ruling{id: q.rulingID.Add(1), text: t, session: s, analysis: a, reason: q.reasonOf(&a), option: t.option}
 	if v.reason == "" {
 		if v.reason, _, err = q.listed(ctx, ph, s, &a); err != nil {
 			return nil, err

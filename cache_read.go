@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -52,8 +53,9 @@ func (f *fill) abandon() {
 const looks = 2
 
 // fromMemory answers a query from memory, or from what another one brings. Without rows
-// and error the query goes to the server, and its result to memory if there is a fill.
-func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, query string, args []driver.NamedValue) (driver.Rows, *fill, error) {
+// and error the query goes to the server, and its result to memory if there is a fill. t
+// is what is known about the text, nil for nothing.
+func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, t *cachedText, args []driver.NamedValue) (driver.Rows, *fill, error) {
 	q := c.core.cache
 	if q == nil || st.Kind.Op() != sqltext.OpSelect || ended(ctx) {
 		return nil, nil, nil // the lease says how the context has ended
@@ -63,14 +65,13 @@ func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, query stri
 		c.bypass(bypassNoCache)
 		return nil, nil, nil
 	}
-	v, reason := c.rulingNow(query)
-	var key string
+	v, reason := c.rulingNow(t)
 	if reason == "" {
-		key, reason = v.question(args)
+		reason = c.question(v, args)
 	}
 	if reason == "" {
 		for range looks {
-			rows, f, err := c.look(ctx, st, v, key, option)
+			rows, f, err := c.look(ctx, st, v, option)
 			if rows != nil || err != nil {
 				return rows, nil, err
 			}
@@ -78,7 +79,7 @@ func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, query stri
 				c.asked = cacheAnswer{outcome: cacheMiss}
 				return nil, f, nil
 			}
-			if reason = v.skipped(q.core.limiter.now()); reason != "" {
+			if reason = q.skips(v); reason != "" {
 				break
 			}
 			reason = bypassFlight
@@ -118,14 +119,31 @@ func (q *queryCache) canCapture(v *ruling) bool {
 	return ok
 }
 
+// statement returns what a text is, and with a cache what that knows about it. It
+// remembers the latest, for a virtual connection is often used for one text only.
+func (c *Conn) statement(query string) (*sqltext.Statement, *cachedText) {
+	q := c.core.cache
+	if q == nil {
+		return c.core.known.Analyze(query), nil
+	}
+	young := q.texts.young.Load().number
+	if t := c.text; t != nil && c.textIn == young && t.text == query {
+		return t.statement, t
+	}
+	t := q.find(query)
+	if t == nil {
+		return c.core.known.Analyze(query), nil
+	}
+	c.text, c.textIn = t, young
+	return t.statement, t
+}
+
 // rulingNow returns the ruling on a text in the session that it would meet, or why
 // there is none that allows to keep its result.
-func (c *Conn) rulingNow(query string) (*ruling, string) {
-	q := c.core.cache
+func (c *Conn) rulingNow(t *cachedText) (*ruling, string) {
 	if c.ph != nil {
 		return nil, bypassLeased
 	}
-	t := q.find(query)
 	if t == nil {
 		return nil, bypassNew
 	}
@@ -134,7 +152,7 @@ func (c *Conn) rulingNow(query string) (*ruling, string) {
 	}
 	s := c.sessionNow()
 	if s == nil {
-		return nil, q.whyUnknown()
+		return nil, c.core.cache.whyUnknown()
 	}
 	if s.reason != "" {
 		return nil, s.reason
@@ -146,30 +164,28 @@ func (c *Conn) rulingNow(query string) (*ruling, string) {
 	if v.reason != "" {
 		return nil, v.reason
 	}
-	return v, v.skipped(q.core.limiter.now())
+	return v, c.core.cache.skips(v)
 }
 
-// skipped says why results of a text are not kept for now.
-func (v *ruling) skipped(now time.Duration) string {
-	switch {
-	case v.alien.Load():
+// skips says why results of a text are not kept for now.
+func (q *queryCache) skips(v *ruling) string {
+	if v.alien.Load() {
 		return bypassTypes
-	case int64(now) < v.skipUntil.Load():
+	}
+	if until := v.skipUntil.Load(); until != 0 && int64(q.core.limiter.now()) < until {
 		return bypassLarge
 	}
 	return ""
 }
 
-// question returns the key, or why there is none.
-func (v *ruling) question(args []driver.NamedValue) (key, reason string) {
-	var buf [128]byte
-	b := v.key(buf[:0])
+// question puts the key of a query in c.key, or says why there is none.
+func (c *Conn) question(v *ruling, args []driver.NamedValue) (reason string) {
 	for i := range args {
 		if isOption(args[i].Value) {
-			return "", bypassArguments
+			return bypassArguments
 		}
 	}
-	b, ok := cache.AppendArguments(b, args)
+	b, ok := cache.AppendArguments(v.key(c.key[:0]), args)
 	clock := false
 	for i := 0; ok && i < len(args); i++ {
 		clock = clock || cache.HasText(args[i].Value, catalog.ReadsClock)
@@ -183,11 +199,12 @@ func (v *ruling) question(args []driver.NamedValue) (key, reason string) {
 	}
 	switch {
 	case !ok || len(b) > maxKey:
-		return "", bypassArguments
+		return bypassArguments
 	case clock:
-		return "", bypassClock
+		return bypassClock
 	}
-	return string(b), ""
+	c.key = b
+	return ""
 }
 
 // isOption reports whether pgx takes an argument for an instruction.
@@ -235,18 +252,20 @@ func madeSafely(v any, method func() (driver.Value, error)) (made any) {
 
 // look answers from memory, or waits for the flight of the same question. It returns a
 // fill to the first who asks it, and nothing if the flight brought nothing to share.
-func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, key string, option CacheOption) (driver.Rows, *fill, error) {
+func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, option CacheOption) (driver.Rows, *fill, error) {
 	q := c.core.cache
 	option = option.and(v.option)
-	if e, ok := q.store.Get(key); ok && q.serves(e) && (option == 0 || option.allows(q.core.limiter.now()-e.Stored)) {
+	if e, ok := q.store.Find(c.key); ok && q.serves(e) && (option == 0 || option.allows(q.core.limiter.now()-e.Stored)) {
 		q.counts.hits.add(c.shard, e, q.core.limiter)
-		return c.replay(st, e.Rows), nil, nil
+		v.text.hits.add(c.shard)
+		return rowsOf(e.Rows).Rows(&q.maps), nil, nil
 	}
 	captured := q.core.limiter.now()
 	snapshot, ok := v.reads.Capture()
 	if !ok {
 		return nil, nil, nil
 	}
+	key := string(c.key)
 	flight, leads := q.flights.Join(ctx, option.flight(key, captured), &snapshot, q.core.limiter.urgency(ctx))
 	if leads {
 		return nil, &fill{ruling: v, key: key, snapshot: snapshot, captured: captured, flight: flight}, nil
@@ -260,15 +279,27 @@ func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, key s
 		return nil, nil, nil
 	}
 	q.counts.shared.Add(1)
+	v.text.hits.add(c.shard)
 	c.core.metrics.answered(outcomeOK)
-	return c.replay(st, rows), nil, nil
+	return rowsOf(rows).Rows(&q.maps), nil, nil
 }
 
-// replay gives a result that is in memory to the caller.
-func (c *Conn) replay(st *sqltext.Statement, rows cache.Rows) driver.Rows {
-	set := rows.(*rowset.Set) //nolint:errcheck,forcetypeassert // nothing else is stored
-	c.core.top.hit(c.shard, st)
-	return set.Rows(&c.core.cache.maps)
+func rowsOf(r cache.Rows) *rowset.Set { return r.(*rowset.Set) } //nolint:errcheck,forcetypeassert // nothing else is stored
+
+// striped is a count to which many add at once, each in a place of its own as far as
+// possible: one place for all would go from processor to processor at each hit.
+type striped [topShards]struct {
+	n atomic.Uint64
+	_ [56]byte
+}
+
+func (t *striped) add(shard uint8) { t[shard%topShards].n.Add(1) }
+
+func (t *striped) sum() (n uint64) {
+	for i := range t {
+		n += t[i].n.Load()
+	}
+	return n
 }
 
 // urgency is how a statement of a context stands in the queue. Nobody who holds a slot of

@@ -50,7 +50,7 @@ func (co *core) keeper() *queryCache {
 
 // newTeller makes the queryCache of a Connector without a cache.
 func newTeller(co *core) *queryCache {
-	q := &queryCache{mode: CacheOff, core: co, catalog: catalog.New(), texts: newTextTable(), counts: newCacheCounts(), blind: co.wrapped}
+	q := &queryCache{mode: CacheOff, core: co, catalog: catalog.New(), texts: newTextTable(&co.top), counts: newCacheCounts(), blind: co.wrapped}
 	q.unsettled.of = q
 	return q
 }

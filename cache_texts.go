@@ -17,6 +17,8 @@ type cachedText struct {
 	option    CacheOption // of the hints
 	gate      catalog.Reason
 	sighted   atomic.Bool
+	hits      striped
+	reported  atomic.Uint64             // of the hits: what the top queries know already
 	rulings   atomic.Pointer[[]*ruling] // one per session; replaced, never changed
 }
 
@@ -27,24 +29,26 @@ type cachedText struct {
 // for stays, what is written once and never again leaves, and a look-up takes no lock.
 type textTable struct {
 	young, old atomic.Pointer[textGeneration]
-	turn       sync.Mutex // held to swap generations; never waited for
+	turn       sync.Mutex // held to swap generations; a reader never waits for it
+	top        *topQueries
 }
 
 type textGeneration struct {
-	texts sync.Map // from string to *cachedText
-	bytes atomic.Int64
+	number uint64
+	texts  sync.Map // from string to *cachedText
+	bytes  atomic.Int64
 }
 
 const (
 	maxTextsBytes = 4 << 20  // of a generation, estimated
 	maxTextBytes  = 32 << 10 // a longer text is not remembered
-	textOverhead  = 500      // of a text, beside itself: its entry, its statement
+	textOverhead  = 800      // of a text, beside itself: its entry, its statement
 	rulingBytes   = 500      // of a ruling, beside its lists
 	maxRulings    = 16       // of one text
 )
 
-func newTextTable() *textTable {
-	t := &textTable{}
+func newTextTable(top *topQueries) *textTable {
+	t := &textTable{top: top}
 	t.young.Store(new(textGeneration))
 	t.old.Store(new(textGeneration))
 	return t
@@ -72,8 +76,9 @@ func (t *textTable) add(text *cachedText) *cachedText {
 			return text
 		}
 		if t.young.Load() == g {
+			t.old.Load().report(t.top)
 			t.old.Store(g)
-			t.young.Store(new(textGeneration))
+			t.young.Store(&textGeneration{number: g.number + 1})
 		}
 		t.turn.Unlock()
 		g = t.young.Load()
@@ -83,6 +88,24 @@ func (t *textTable) add(text *cachedText) *cachedText {
 		g.bytes.Add(size)
 	}
 	return known.(*cachedText) //nolint:errcheck,forcetypeassert // nothing else is in there
+}
+
+// report tells the top queries of the hits since the last time.
+func (t *textTable) report() {
+	t.turn.Lock()
+	defer t.turn.Unlock()
+	t.young.Load().report(t.top)
+	t.old.Load().report(t.top)
+}
+
+func (g *textGeneration) report(top *topQueries) {
+	for _, known := range g.texts.Range {
+		t := known.(*cachedText) //nolint:errcheck,forcetypeassert // nothing else is in there
+		now := t.hits.sum()
+		if n := now - t.reported.Swap(now); n > 0 {
+			top.hit(t.statement.Fingerprint, n)
+		}
+	}
 }
 
 // grown counts what was learnt about a text that is known already.

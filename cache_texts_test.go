@@ -12,7 +12,7 @@ import (
 // and the memory must have a bound.
 func TestTextsThatComeOnceLeaveAndThoseInUseStay(t *testing.T) {
 	t.Parallel()
-	table := newTextTable()
+	table := newTextTable(&topQueries{})
 	add := func(query string) *cachedText {
 		if known := table.find(query); known != nil {
 			return known

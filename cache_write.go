@@ -70,7 +70,7 @@ func (c *Conn) guard(ctx context.Context, st *sqltext.Statement, query string, a
 			return nil, nil //nolint:nilnil // it only reads
 		}
 		f.abandon()
-		q.counts.bypass(bypassSession) // it was another one's
+		c.bypass(bypassSession) // it was another one's
 	}
 	return c.fence(ctx, st, q.effectsOf(c.ph, st, t, v, args)), nil
 }

@@ -56,7 +56,10 @@ type Conn struct {
 	wait     time.Duration // for admission
 	admitted time.Duration // when, on the limiter's clock; 0 if the lease is not new
 
-	asked cacheAnswer // what the cache said to the query that is about to be sent
+	asked  cacheAnswer // what the cache said to the query that is about to be sent
+	key    []byte      // of the latest query that memory was asked for
+	text   *cachedText // the latest that was known
+	textIn uint64      // when: the number of the young generation
 
 	ownsConnector bool
 	shard         uint8 // where hits are counted, modulo the number of shards
@@ -87,14 +90,18 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 // query is the one path of everything that returns rows: from memory, or admit, lease,
 // guard what it writes, send, observe.
 func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
-	st := c.core.known.Analyze(query)
-	if c.core.cache != nil && len(args) > 0 && !prepared {
-		var err error
-		if query, args, err = namedToOrdinal(ctx, query, args); err != nil {
+	st, known := c.statement(query)
+	if len(args) > 0 && !prepared && c.core.guarding() != nil {
+		text, values, err := namedToOrdinal(ctx, query, args)
+		if err != nil {
 			return nil, c.turnedAway(ctx, st, verbExecute, err)
 		}
+		if text != query {
+			_, known = c.statement(text)
+		}
+		query, args = text, values
 	}
-	rows, fill, err := c.fromMemory(ctx, st, query, args)
+	rows, fill, err := c.fromMemory(ctx, st, known, args)
 	if rows != nil || err != nil {
 		return rows, err
 	}
@@ -135,7 +142,7 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 // exec is the one path of everything that returns no rows.
 func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
 	st := c.core.known.Analyze(query)
-	if c.core.cache != nil && len(args) > 0 && !prepared {
+	if len(args) > 0 && !prepared && c.core.guarding() != nil {
 		var err error
 		if query, args, err = namedToOrdinal(ctx, query, args); err != nil {
 			return nil, c.turnedAway(ctx, st, verbExecute, err)

@@ -52,6 +52,9 @@ func (c *Connector) TopQueries(n int) []QueryStats {
 	if err != nil {
 		return nil
 	}
+	if co.cache != nil {
+		co.cache.texts.report()
+	}
 	return co.top.list(n)
 }
 
@@ -128,15 +131,15 @@ func (t *topQueries) add(slot int, e *event) {
 	s.mu.Unlock()
 }
 
-// hit counts a query that the cache has answered. One that costs the server nothing takes
-// no other's place, so an unknown one is not counted.
-func (t *topQueries) hit(shard uint8, st *sqltext.Statement) {
+// hit counts queries that the cache has answered. One that costs the server nothing takes
+// no other's place, so unknown ones are not counted.
+func (t *topQueries) hit(fingerprint, n uint64) {
 	for i := range t.shards {
-		s := &t.shards[(int(shard)+i)&(topShards-1)]
+		s := &t.shards[i]
 		s.mu.Lock()
-		entry := s.known[st.Fingerprint]
+		entry := s.known[fingerprint]
 		if entry != nil {
-			entry.hits++
+			entry.hits += n
 		}
 		s.mu.Unlock()
 		if entry != nil {

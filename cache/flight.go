@@ -70,9 +70,9 @@ func (f *Flights) Join(ctx context.Context, key string, s *Snapshot, urgency int
 
 // name is the key with the versions before it, each of a fixed length.
 func (s *Snapshot) name(key string) string {
-	b := make([]byte, 0, 8*(len(s.versions)+1)+len(key))
-	b = binary.BigEndian.AppendUint64(b, s.epoch)
-	for _, v := range s.versions {
+	b := make([]byte, 0, 8*(len(s.at.of)+1)+len(key))
+	b = binary.BigEndian.AppendUint64(b, s.at.epoch)
+	for _, v := range s.at.of {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	return string(append(b, key...))

@@ -75,16 +75,26 @@ func NewLedger(onBump func()) *Ledger {
 }
 
 // Dependencies are relations in the form that Capture wants: looked up once, for the
-// life of a statement's analysis.
-type Dependencies struct {
+// life of a statement's analysis. The zero value can be captured never.
+type Dependencies struct{ *dependencies }
+
+type dependencies struct {
 	ledger    *Ledger
 	relations []*relation
+	latest    atomic.Pointer[versions] // that were captured
+}
+
+// versions are those of some relations at one moment. They are immutable: all snapshots
+// that were taken while nothing changed share them.
+type versions struct {
+	epoch uint64
+	of    []uint64
 }
 
 // Dependencies looks up relations. Those of no relation, such as of SELECT 1, depend on
 // the epoch alone.
 func (l *Ledger) Dependencies(of []Relation) Dependencies {
-	d := Dependencies{ledger: l, relations: make([]*relation, len(of))}
+	d := Dependencies{&dependencies{ledger: l, relations: make([]*relation, len(of))}}
 	for i, r := range of {
 		d.relations[i] = l.relation(r)
 	}
@@ -148,28 +158,31 @@ func (l *Ledger) forget(relations []Relation) {
 
 // Snapshot is the state of some relations at one moment.
 type Snapshot struct {
-	of       Dependencies
-	epoch    uint64
-	versions []uint64
+	of *dependencies
+	at *versions
 }
 
 // Capture notes the versions of what a query is about to read, before it is sent. It
 // reports false while a writer's fence is up: what is read then can be old or new, and
 // must not be kept.
 func (d Dependencies) Capture() (Snapshot, bool) {
-	if d.fenced() {
+	if d.dependencies == nil || d.fenced() {
 		return Snapshot{}, false
 	}
-	s := Snapshot{of: d, epoch: d.ledger.everything.version.Load(), versions: make([]uint64, len(d.relations))}
-	for i, r := range d.relations {
-		s.versions[i] = r.version.Load()
+	s := Snapshot{of: d.dependencies, at: d.latest.Load()}
+	if s.at == nil || !s.Alive() {
+		s.at = &versions{epoch: d.ledger.everything.version.Load(), of: make([]uint64, len(d.relations))}
+		for i, r := range d.relations {
+			s.at.of[i] = r.version.Load()
+		}
+		d.latest.Store(s.at)
 	}
 	// A fence that went up and down in between may have counted in one version and not
 	// in another: then they are not of one moment.
 	return s, s.Valid()
 }
 
-func (d Dependencies) fenced() bool {
+func (d *dependencies) fenced() bool {
 	if d.ledger.everything.fences.Load() != 0 {
 		return true
 	}
@@ -184,16 +197,16 @@ func (d Dependencies) fenced() bool {
 // Valid reports whether what was read after the snapshot is still what the database
 // would return; see invariant 4.
 func (s *Snapshot) Valid() bool {
-	return s.of.ledger != nil && !s.of.fenced() && s.Alive()
+	return s.of != nil && !s.of.fenced() && s.Alive()
 }
 
 // Alive reports whether the snapshot can become valid again: no version has grown.
 func (s *Snapshot) Alive() bool {
-	if s.of.ledger == nil || s.of.ledger.everything.version.Load() != s.epoch {
+	if s.of == nil || s.of.ledger.everything.version.Load() != s.at.epoch {
 		return false
 	}
 	for i, r := range s.of.relations {
-		if r.version.Load() != s.versions[i] {
+		if r.version.Load() != s.at.of[i] {
 			return false
 		}
 	}

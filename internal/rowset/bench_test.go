@@ -18,7 +18,7 @@ func BenchmarkRecord20x5(b *testing.B) {
 	of := five()
 	b.ReportAllocs()
 	for b.Loop() {
-		rec := rowset.NewBuilder(of.fields, 1000, 1<<20)
+		rec := rowset.NewBuilder(rowset.NewColumns(of.fields), 1000, 1<<20)
 		for range 20 {
 			rec.Add(of.row)
 		}

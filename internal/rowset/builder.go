@@ -9,28 +9,25 @@ import (
 
 // Builder records the rows of one result.
 type Builder struct {
-	fields     []field
-	fieldsSize int
-	arena      []byte
-	rows       int
-	maxRows    int
-	maxBytes   int
+	columns  *Columns
+	arena    []byte
+	rows     int
+	maxRows  int
+	maxBytes int
 }
 
 // NewBuilder starts a recording of at most maxRows rows that take at most maxBytes of
 // memory with their columns, not counting how the allocator rounds (up to an eighth
-// more). It copies the descriptions. A limit of zero admits no row.
-func NewBuilder(fields []pgconn.FieldDescription, maxRows, maxBytes int) *Builder {
-	b := &Builder{maxRows: maxRows, maxBytes: maxBytes}
-	b.fields, b.fieldsSize = newFields(fields)
-	return b
+// more). A limit of zero admits no row.
+func NewBuilder(columns *Columns, maxRows, maxBytes int) *Builder {
+	return &Builder{columns: columns, maxRows: maxRows, maxBytes: maxBytes}
 }
 
 // Add copies one row of raw values, nil for NULL. It reports false if the row would go
 // over a limit; the row is then not part of the recording, and what was recorded before
 // it still is. It also refuses a row that has not one value for each column.
 func (b *Builder) Add(raw [][]byte) bool {
-	if b.rows >= b.maxRows || len(raw) != len(b.fields) {
+	if b.rows >= b.maxRows || len(raw) != len(b.columns.fields) {
 		return false
 	}
 	length := 0
@@ -40,7 +37,7 @@ func (b *Builder) Add(raw [][]byte) bool {
 			length += uvarintLen(len(value)+1) - 1 + len(value)
 		}
 	}
-	if setSize+b.fieldsSize+len(b.arena)+uvarintLen(length)+length > b.maxBytes {
+	if setSize+b.columns.size+len(b.arena)+uvarintLen(length)+length > b.maxBytes {
 		return false
 	}
 	if b.arena == nil {
@@ -63,7 +60,15 @@ func (b *Builder) Add(raw [][]byte) bool {
 // Set is everything that was added. tag is what the server said at the end; the zero tag,
 // of a result that was not read to its end, counts as a SELECT of these rows.
 func (b *Builder) Set(tag pgconn.CommandTag) *Set {
-	return newSet(b.fields, b.fieldsSize, b.arena, b.rows, tag.String())
+	s := new(Set)
+	newSet(s, b.columns, nil, b.arena, b.rows, tag.String())
+	return s
+}
+
+// SetUnder is Set in a place of the caller's, and with a copy of its key that lies in
+// memory before the rows: who has compared the one is not far from the other.
+func (b *Builder) SetUnder(key string, s *Set, tag pgconn.CommandTag) string {
+	return newSet(s, b.columns, []byte(key), b.arena, b.rows, tag.String())
 }
 
 // appendUvarint is inlined for the one byte that nearly every length takes.

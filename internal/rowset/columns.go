@@ -11,12 +11,16 @@ import (
 )
 
 // Columns implements driver.Rows. database/sql hands the slice to the application, which
-// may write into it; so it is these Rows' own.
+// may write into it; so it is these Rows' own, and usually a part of them.
 func (r *Rows) Columns() []string {
 	if r.names == nil {
-		r.names = make([]string, len(r.set.fields))
+		r.names = r.few[:0:len(r.few)]
+		if n := len(r.set.columns.fields); n > len(r.few) {
+			r.names = make([]string, n)
+		}
+		r.names = r.names[:len(r.set.columns.fields)]
 		for i := range r.names {
-			r.names[i] = r.set.fields[i].name
+			r.names[i] = r.set.columns.fields[i].name
 		}
 	}
 	return r.names
@@ -25,7 +29,7 @@ func (r *Rows) Columns() []string {
 // ColumnTypeDatabaseTypeName is the type's name in upper case, or its OID if pgx does
 // not know the type.
 func (r *Rows) ColumnTypeDatabaseTypeName(index int) string {
-	oid := r.set.fields[index].oid
+	oid := r.set.columns.fields[index].oid
 	if t, ok := r.workspace().types.TypeForOID(oid); ok {
 		return strings.ToUpper(t.Name)
 	}
@@ -37,7 +41,7 @@ const headerSize = 4
 
 // ColumnTypeLength is the greatest length, of the types that vary in length.
 func (r *Rows) ColumnTypeLength(index int) (length int64, ok bool) {
-	f := &r.set.fields[index]
+	f := &r.set.columns.fields[index]
 	switch f.oid {
 	case pgtype.TextOID, pgtype.ByteaOID:
 		return math.MaxInt64, true
@@ -51,7 +55,7 @@ func (r *Rows) ColumnTypeLength(index int) (length int64, ok bool) {
 
 // ColumnTypePrecisionScale are those of a numeric.
 func (r *Rows) ColumnTypePrecisionScale(index int) (precision, scale int64, ok bool) {
-	f := &r.set.fields[index]
+	f := &r.set.columns.fields[index]
 	if f.oid != pgtype.NumericOID {
 		return 0, 0, false
 	}
@@ -61,7 +65,7 @@ func (r *Rows) ColumnTypePrecisionScale(index int) (precision, scale int64, ok b
 
 // ColumnTypeScanType is the Go type that stdlib proposes to scan into.
 func (r *Rows) ColumnTypeScanType(index int) reflect.Type {
-	switch r.set.fields[index].oid {
+	switch r.set.columns.fields[index].oid {
 	case pgtype.BoolOID:
 		return reflect.TypeFor[bool]()
 	case pgtype.Int2OID:

@@ -2,6 +2,8 @@ package rowset
 
 import (
 	"database/sql/driver"
+	"encoding/binary"
+	"math"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -99,6 +101,43 @@ func (w *workspace) decode(f *field, src []byte) (driver.Value, error) {
 		err := w.scan(f, src, &w.text)
 		return w.text, err
 	}
+}
+
+// plain is the value of a column whose decoding needs no plan: NULL, and what is a number
+// or a text as it stands. Whatever is not as long as it should be is left to pgx, whose
+// errors the application knows. With shares a text points to src.
+func (f *field) plain(src []byte, shares bool) (v driver.Value, ok bool) {
+	if src == nil {
+		return nil, true
+	}
+	switch f.kind { //nolint:exhaustive // the others need a plan
+	case kindString:
+		if shares {
+			return textOf(src), true
+		}
+		return string(src), true
+	case kindBool:
+		if f.format == pgtype.BinaryFormatCode && len(src) == 1 {
+			return src[0] == 1, true
+		}
+	case kindInt2:
+		if f.format == pgtype.BinaryFormatCode && len(src) == 2 {
+			return int64(int16(binary.BigEndian.Uint16(src))), true //nolint:gosec // the same bits
+		}
+	case kindInt4:
+		if f.format == pgtype.BinaryFormatCode && len(src) == 4 {
+			return int64(int32(binary.BigEndian.Uint32(src))), true //nolint:gosec // as above
+		}
+	case kindInt8:
+		if f.format == pgtype.BinaryFormatCode && len(src) == 8 {
+			return int64(binary.BigEndian.Uint64(src)), true //nolint:gosec // as above
+		}
+	case kindFloat8:
+		if f.format == pgtype.BinaryFormatCode && len(src) == 8 {
+			return math.Float64frombits(binary.BigEndian.Uint64(src)), true
+		}
+	}
+	return nil, false
 }
 
 func valueOf(err error, v driver.Valuer) (driver.Value, error) {

@@ -27,9 +27,9 @@ func (s *Set) AppendBinary(b []byte) []byte {
 	b = append(b, version)
 	b = binary.AppendUvarint(b, uint64(s.rows))
 	b = appendString(b, s.tag)
-	b = binary.AppendUvarint(b, uint64(len(s.fields)))
-	for i := range s.fields {
-		f := &s.fields[i]
+	b = binary.AppendUvarint(b, uint64(len(s.columns.fields)))
+	for i := range s.columns.fields {
+		f := &s.columns.fields[i]
 		b = appendString(b, f.name)
 		b = binary.BigEndian.AppendUint32(b, f.oid)
 		b = binary.BigEndian.AppendUint32(b, uint32(f.modifier))
@@ -72,8 +72,9 @@ func Parse(b []byte) (*Set, error) {
 	if tag == "" {
 		tag = selectTag(rows)
 	}
-	columns, size := newFields(fields)
-	return newSet(columns, size, arena, rows, tag), nil
+	s := new(Set)
+	newSet(s, NewColumns(fields), nil, arena, rows, tag)
+	return s, nil
 }
 
 // fieldLen is the least length of an encoded column.

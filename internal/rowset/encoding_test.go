@@ -49,9 +49,9 @@ func replaceAt(b []byte, i int, with byte) []byte {
 // A change of these bytes is a change of the format: it needs a new version.
 func TestTheEncodingOfVersionOneStaysAsItIs(t *testing.T) {
 	t.Parallel()
-	b := rowset.NewBuilder([]pgconn.FieldDescription{
+	b := rowset.NewBuilder(rowset.NewColumns([]pgconn.FieldDescription{
 		{Name: "id", DataTypeOID: pgtype.Int4OID, TypeModifier: -1, Format: 1}, {Name: "t", DataTypeOID: pgtype.VarcharOID, TypeModifier: 14},
-	}, 10, 1<<20)
+	}), 10, 1<<20)
 	b.Add([][]byte{{0, 0, 0, 1}, []byte("one")})
 	b.Add([][]byte{nil, {}})
 	got := b.Set(pgconn.NewCommandTag("FETCH 2")).AppendBinary(nil)
@@ -110,7 +110,7 @@ func FuzzRecord(f *testing.F) {
 		for range columns {
 			of.fields = append(of.fields, pgconn.FieldDescription{Name: string(separator), DataTypeOID: pgtype.ByteaOID, Format: 1})
 		}
-		rec := rowset.NewBuilder(of.fields, 1<<20, 1<<30)
+		rec := rowset.NewBuilder(rowset.NewColumns(of.fields), 1<<20, 1<<30)
 		var want [][][]byte
 		for len(values) >= columns {
 			row := values[:columns:columns]

@@ -45,7 +45,7 @@ func NewReader(prefix *Set, live Live, types *pgtype.Map, standing bool) *Reader
 
 // Next implements driver.Rows.
 func (r *Reader) Next(dest []driver.Value) error {
-	if !r.onLive && len(r.rest) > 0 {
+	if !r.onLive && r.rest < len(r.set.arena) {
 		return r.Rows.Next(dest)
 	}
 	if err := r.advance(); err != nil {
@@ -53,7 +53,7 @@ func (r *Reader) Next(dest []driver.Value) error {
 	}
 	for i, src := range r.live.RawValues() {
 		var err error
-		if dest[i], err = r.work.value(&r.set.fields[i], i, src); err != nil {
+		if dest[i], err = r.work.value(&r.set.columns.fields[i], i, src); err != nil {
 			return err
 		}
 	}

@@ -47,7 +47,7 @@ var numberField = []pgconn.FieldDescription{{Name: "n", DataTypeOID: pgtype.Int8
 
 // prefix records the numbers from 1 to n.
 func prefix(n int) *rowset.Set {
-	b := rowset.NewBuilder(numberField, 10, 1<<20)
+	b := rowset.NewBuilder(rowset.NewColumns(numberField), 10, 1<<20)
 	for i := range n {
 		b.Add([][]byte{{byte('1' + i)}})
 	}

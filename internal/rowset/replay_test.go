@@ -63,11 +63,11 @@ func record(ctx context.Context, conn *pgx.Conn, query string, args []any, maxRo
 	if err != nil {
 		return nil, nil, err
 	}
-	b := rowset.NewBuilder(rows.FieldDescriptions(), maxRows, 1<<30)
+	b := rowset.NewBuilder(rowset.NewColumns(rows.FieldDescriptions()), maxRows, 1<<30)
 	first := true
 	for rows.Next() {
 		if first { // before that, the columns are not known with every protocol
-			b = rowset.NewBuilder(rows.FieldDescriptions(), maxRows, 1<<30)
+			b = rowset.NewBuilder(rowset.NewColumns(rows.FieldDescriptions()), maxRows, 1<<30)
 			first = false
 		}
 		if !b.Add(rows.RawValues()) {
@@ -76,7 +76,7 @@ func record(ctx context.Context, conn *pgx.Conn, query string, args []any, maxRo
 	}
 	rows.Close()
 	if first {
-		b = rowset.NewBuilder(rows.FieldDescriptions(), maxRows, 1<<30)
+		b = rowset.NewBuilder(rowset.NewColumns(rows.FieldDescriptions()), maxRows, 1<<30)
 	}
 	return b.Set(rows.CommandTag()), nil, rows.Err()
 }

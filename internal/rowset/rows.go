@@ -21,30 +21,42 @@ type Rows struct {
 	maps *Maps      // takes the workspace back; nil if it belongs to these Rows
 	work *workspace // nil before the first use and after Close
 
-	names  []string // see Columns
-	rest   []byte   // the arena behind the current row
-	row    []byte   // the current row's values
-	read   []byte   // the current row behind the value at column-1
-	column int      // the column at which read begins
-	closed bool
+	// Where in the arena: the values of the current row, the one of column, and the row
+	// after it. A hit makes one of these, so it is small.
+	row, read, rest int
+	column          int32
+	closed          bool
+
+	names []string // see Columns
+	few   [4]string
 }
 
 // Rows starts a replay, which must be closed, as database/sql does.
 func (s *Set) Rows(maps *Maps) *Rows {
-	return &Rows{set: s, maps: maps, rest: s.arena}
+	return &Rows{set: s, maps: maps}
 }
+
+// maxShared is how large an arena may be for texts to point into it: each that the
+// application keeps keeps all of it in memory.
+const maxShared = 1 << 10
 
 // Next implements driver.Rows.
 func (r *Rows) Next(dest []driver.Value) error {
 	if err := r.advance(); err != nil {
 		return err
 	}
-	work, row := r.workspace(), r.row
-	for i := range r.set.fields {
+	row, shares := r.set.arena[r.row:r.rest], len(r.set.arena) <= maxShared
+	fields := r.set.columns.fields
+	for i := range fields {
+		f := &fields[i]
 		var src []byte
 		src, row = cut(row)
+		if v, ok := f.plain(src, shares); ok {
+			dest[i] = v
+			continue
+		}
 		var err error
-		if dest[i], err = work.value(&r.set.fields[i], i, src); err != nil {
+		if dest[i], err = r.workspace().value(f, i, src); err != nil {
 			return err
 		}
 	}
@@ -65,12 +77,12 @@ func (w *workspace) value(f *field, column int, src []byte) (driver.Value, error
 
 // advance goes to the next row, or returns io.EOF.
 func (r *Rows) advance() error {
-	if len(r.rest) == 0 || r.closed {
+	if r.rest == len(r.set.arena) || r.closed {
 		return io.EOF
 	}
-	length, n := binary.Uvarint(r.rest)
-	r.row = r.rest[n : n+int(length)]
-	r.rest = r.rest[n+int(length):]
+	length, n := binary.Uvarint(r.set.arena[r.rest:])
+	r.row = r.rest + n
+	r.rest = r.row + int(length)
 	r.read, r.column = r.row, 0
 	return nil
 }

@@ -30,14 +30,14 @@ func (r *Reader) NextRow() error { return r.advance() }
 // raw is a value of the current row. It points into the arena. Columns in their order
 // are found at once; to go back is to begin again.
 func (r *Rows) raw(column int) []byte {
-	if column < r.column {
+	if column < int(r.column) {
 		r.read, r.column = r.row, 0
 	}
 	for {
-		src, rest := cut(r.read)
-		r.read = rest
+		src, rest := cut(r.set.arena[r.read:r.rest])
+		r.read = r.rest - len(rest)
 		r.column++
-		if r.column > column {
+		if int(r.column) > column {
 			return src
 		}
 	}
@@ -48,7 +48,7 @@ func (r *Rows) ScanColumn(ctx driver.ScanContext, index int, dest any) error {
 	if err := checkDestination(dest); err != nil {
 		return err
 	}
-	f, src, work := &r.set.fields[index], r.raw(index), r.workspace()
+	f, src, work := &r.set.columns.fields[index], r.raw(index), r.workspace()
 	if scansDirectly(reflect.TypeOf(dest)) {
 		// Here, and only here, foreign code sees the raw bytes: a destination may keep
 		// them (pgtype.DriverBytes) or write into them.
@@ -65,7 +65,7 @@ func (r *Reader) ScanColumn(ctx driver.ScanContext, index int, dest any) error {
 	if err := checkDestination(dest); err != nil {
 		return err
 	}
-	f, src := &r.set.fields[index], r.live.RawValues()[index]
+	f, src := &r.set.columns.fields[index], r.live.RawValues()[index]
 	if scansDirectly(reflect.TypeOf(dest)) {
 		return r.work.types.Scan(f.oid, f.format, src, dest)
 	}

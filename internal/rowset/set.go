@@ -3,6 +3,7 @@ package rowset
 import (
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -11,11 +12,19 @@ import (
 // Set is the recorded rows of one result. It is immutable: any number of goroutines may
 // replay it.
 type Set struct {
-	fields []field
-	arena  []byte // the package's documentation draws it
-	tag    string // "" stands for "SELECT <rows>", what nearly every result has
-	rows   int
-	size   int
+	columns *Columns
+	arena   []byte // the package's documentation draws it
+	tag     string // "" stands for "SELECT <rows>", what nearly every result has
+	rows    int
+	size    int
+}
+
+// Columns describe the results of one statement. They are immutable, and all Sets of the
+// statement share them: the next replay finds them in the processor's cache.
+type Columns struct {
+	fields  []field
+	size    int         // of the heap
+	weighed atomic.Bool // a Set has them in its size
 }
 
 // field is a column: what decoding and the column methods of database/sql need to know.
@@ -27,9 +36,8 @@ type field struct {
 	kind     kind
 }
 
-// newFields copies the descriptions, which belong to the connection. The second result
-// is what the copy takes of the heap.
-func newFields(descriptions []pgconn.FieldDescription) ([]field, int) {
+// NewColumns copies the descriptions, which belong to the connection.
+func NewColumns(descriptions []pgconn.FieldDescription) *Columns {
 	length := 0
 	for i := range descriptions {
 		length += len(descriptions[i].Name)
@@ -52,21 +60,49 @@ func newFields(descriptions []pgconn.FieldDescription) ([]field, int) {
 		}
 		rest = rest[len(d.Name):]
 	}
-	return fields, cap(fields)*int(unsafe.Sizeof(field{})) + blockSize(names.Cap())
+	size := columnsSize + cap(fields)*int(unsafe.Sizeof(field{})) + blockSize(names.Cap())
+	return &Columns{fields: fields, size: size}
 }
 
-// newSet copies arena to a place of its own; fields take fieldsSize bytes of the heap.
-func newSet(fields []field, fieldsSize int, arena []byte, rows int, tag string) *Set {
-	s := &Set{fields: fields, rows: rows}
+// Describe reports whether these are the columns of the descriptions.
+func (c *Columns) Describe(descriptions []pgconn.FieldDescription) bool {
+	if c == nil || len(c.fields) != len(descriptions) {
+		return false
+	}
+	for i := range descriptions {
+		d, f := &descriptions[i], &c.fields[i]
+		if d.Name != f.name || d.DataTypeOID != f.oid || d.TypeModifier != f.modifier || d.Format != f.format {
+			return false
+		}
+	}
+	return true
+}
+
+// newSet makes s a set. It copies arena to a place of its own, behind a copy of prefix, which is returned as
+// a text. The size is that of the Set alone.
+func newSet(s *Set, columns *Columns, prefix, arena []byte, rows int, tag string) (before string) {
+	*s = Set{columns: columns, rows: rows}
 	if tag != selectTag(rows) {
 		s.tag = strings.Clone(tag)
 	}
 	// append rounds the capacity up to what the allocator would give anyway, which makes
 	// the capacity the true size.
-	s.arena = append([]byte(nil), arena...)
-	s.size = setSize + fieldsSize + blockSize(cap(s.arena)) + blockSize((len(s.tag)+7)&^7)
-	return s
+	block := append([]byte(nil), make([]byte, len(prefix)+len(arena))...)
+	copy(block, prefix)
+	copy(block[len(prefix):], arena)
+	s.arena = block[len(prefix):len(block):len(block)]
+	s.size = setSize + blockSize(cap(block)) - len(prefix) + blockSize((len(s.tag)+7)&^7)
+	if !columns.weighed.Swap(true) {
+		s.size += columns.size
+	}
+	return textOf(block[:len(prefix)])
 }
+
+// textOf is the bytes as a text without a copy: nobody writes into them any more.
+func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// columnsSize is what the allocator gives for Columns.
+const columnsSize = (int(unsafe.Sizeof(Columns{})) + 15) &^ 15
 
 // setSize is what the allocator gives for a Set: the next multiple of 16.
 const setSize = (int(unsafe.Sizeof(Set{})) + 15) &^ 15
@@ -85,7 +121,8 @@ func selectTag(rows int) string { return "SELECT " + strconv.Itoa(rows) }
 // Len is the number of rows.
 func (s *Set) Len() int { return s.rows }
 
-// Size is what the set takes of the heap, in bytes.
+// Size is what the set takes of the heap, in bytes. Columns that are shared count for the
+// first Set that has them.
 func (s *Set) Size() int { return s.size }
 
 // Tag is what the server said at the end of the result.

@@ -43,7 +43,7 @@ func one(oid uint32, format int16, value []byte) shape {
 
 func (s shape) set(t testing.TB, rows int) *rowset.Set {
 	t.Helper()
-	b := rowset.NewBuilder(s.fields, rows, 1<<30)
+	b := rowset.NewBuilder(rowset.NewColumns(s.fields), rows, 1<<30)
 	for range rows {
 		if !b.Add(s.row) {
 			t.Fatal("a row is refused")
@@ -126,7 +126,7 @@ func TestARowOverALimitIsRefusedAndTheRowsBeforeItStay(t *testing.T) {
 		{"bytes", 1 << 20, size, 10, 11},
 		{"no bytes", 1 << 20, 0, 0, 0},
 	} {
-		b := rowset.NewBuilder(of.fields, c.maxRows, c.maxBytes)
+		b := rowset.NewBuilder(rowset.NewColumns(of.fields), c.maxRows, c.maxBytes)
 		n := 0
 		for n < 100 && b.Add(of.row) {
 			n++
@@ -142,7 +142,7 @@ func TestARowOverALimitIsRefusedAndTheRowsBeforeItStay(t *testing.T) {
 			t.Errorf("%s: %s", c.name, got)
 		}
 	}
-	if rowset.NewBuilder(of.fields, 10, 1<<20).Add(of.row[:4]) {
+	if rowset.NewBuilder(rowset.NewColumns(of.fields), 10, 1<<20).Add(of.row[:4]) {
 		t.Error("a row of four values for five columns was added")
 	}
 }
@@ -151,7 +151,7 @@ func TestASetKeepsNothingThatItWasMadeOf(t *testing.T) {
 	t.Parallel()
 	var maps rowset.Maps
 	of := five()
-	b := rowset.NewBuilder(of.fields, 10, 1<<20)
+	b := rowset.NewBuilder(rowset.NewColumns(of.fields), 10, 1<<20)
 	b.Add(of.row)
 	set := b.Set(pgconn.NewCommandTag("SELECT 1"))
 	want := drain(set.Rows(&maps))
@@ -250,7 +250,7 @@ func TestClosedRowsGiveNothingAndCloseAgain(t *testing.T) {
 func TestTagIsWhatTheServerSaid(t *testing.T) {
 	t.Parallel()
 	for _, tag := range []string{"SELECT 2", "SELECT 1000", "INSERT 0 2", "SHOW", "EXPLAIN"} {
-		b := rowset.NewBuilder(five().fields, 10, 1<<20)
+		b := rowset.NewBuilder(rowset.NewColumns(five().fields), 10, 1<<20)
 		b.Add(five().row)
 		b.Add(five().row)
 		set := b.Set(pgconn.NewCommandTag(tag))
