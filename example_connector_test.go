@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"strings"
 
 	"github.com/lifeguard-go/lifeguard"
 )
@@ -159,4 +160,45 @@ func ExampleBatchInserter_TryAdd() {
 		log.Fatal(err)
 	}
 	// Output: 100 added, 100 written, 0 dropped
+}
+
+// Another program writes; what the cache holds of its table is then dropped by hand. A request
+// that must not see anything old asks for no more than it can bear.
+func ExampleConnector_InvalidateCache() {
+	dsn, stop := startPostgres("lifeguard_cache=local")
+	defer stop()
+	db, connector := pooled(dsn)
+	defer db.Close()
+	other, err := sql.Open("pgx", strings.Split(dsn, "?")[0]+"?sslmode=disable") // knows nothing of the cache
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer other.Close()
+	ctx := context.Background()
+	if _, err := db.ExecContext(ctx, "create table pets (id int primary key, name text); insert into pets values (1, 'Rex')"); err != nil {
+		log.Fatal(err)
+	}
+	read := func(ctx context.Context) (name string) {
+		if err := db.QueryRowContext(ctx, "select name from pets where id = $1", 1).Scan(&name); err != nil {
+			log.Fatal(err)
+		}
+		return name
+	}
+	for i := 0; i < 100 && connector.Stats().Cache.Hits == 0; i++ { // a text that was seen often enough is kept
+		read(ctx)
+	}
+
+	if _, err := other.ExecContext(ctx, "update pets set name = 'Max'"); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(read(ctx), "from memory")
+	fmt.Println(read(lifeguard.WithCache(ctx, lifeguard.MaxAge(0))), "for who insists")
+	if err := connector.InvalidateCache("pets"); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(read(ctx), "for everybody")
+	// Output:
+	// Rex from memory
+	// Max for who insists
+	// Max for everybody
 }
