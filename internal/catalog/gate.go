@@ -282,7 +282,18 @@ func (s *scan) read() {
 		}
 	}
 	if s.tables { // the alias of a function in FROM may be no row
-		s.methods = append(s.methods, s.dotted...)
+		for _, n := range s.dotted {
+			s.method(n)
+		}
+	}
+}
+
+// method takes a name that calls a function of what stands before the dot, or casts that to
+// the type of the name.
+func (s *scan) method(n string) {
+	s.methods = append(s.methods, n)
+	if isClockType(n) {
+		s.refuse(ClockCast)
 	}
 }
 
@@ -326,7 +337,7 @@ func (s *scan) identifier(i int, t token) {
 	case behindDot:
 		s.dotted = append(s.dotted, t.name)
 		if before := s.at(i - 2); before.is(")") || before.is("]") || before.kind == sqltext.Param {
-			s.methods = append(s.methods, t.name)
+			s.method(t.name)
 		}
 	}
 	if isSystemColumn(t.name) {

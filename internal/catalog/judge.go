@@ -115,6 +115,14 @@ func (j *judge) attributes(names, methods, path []string, m measure) verdict {
 				return v
 			}
 		}
+		if !method || m != settled {
+			continue
+		}
+		for _, t := range j.typesNamed(name{name: n}, path) { // (x).t is x::t
+			if v := castTo(t); !v.ok() && t.Kind != "p" {
+				return v
+			}
+		}
 	}
 	return verdict{}
 }

@@ -131,3 +131,5 @@ SELECT * FROM secured
 SELECT * FROM users WHERE id = (SELECT max(user_id) FROM orders WHERE total > (SELECT avg(total) FROM orders))
 TABLE v_nested
 VALUES ((SELECT count(*) FROM users))
+SELECT (name).date FROM users
+SELECT s.date FROM concat('to', 'day') s

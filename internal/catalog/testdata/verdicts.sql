@@ -400,3 +400,9 @@ SELECT u.writes FROM users t, unnest(ARRAY[1]) u
 SELECT u.writes FROM (SELECT 1 WHERE true) t, unnest(ARRAY[1]) u
 SELECT u.upper FROM upper('x') u
 SELECT $1.writes
+SELECT (name).date FROM users
+SELECT ('[' || name || ',)').daterange FROM users
+SELECT (tags)._date FROM users
+SELECT s.timestamptz FROM concat('to', 'day') s
+SELECT s.text, (id).text, (name).mood FROM lower(1) s, users
+SELECT (name).email FROM users
