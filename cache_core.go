@@ -31,17 +31,18 @@ type queryCache struct {
 	maxBytes int
 	core     *core
 
-	catalog *catalog.Catalog
-	site    atomic.Pointer[site] // where it is connected to; nil before the first connection
-	ageing  *cache.Ledger        // in ttl mode: of its own, where nobody's writes count
-	missing sync.Map             // tables of the lists that do not exist, and were reported
-	moving  sync.Mutex           // held while site changes
-	gone    bool                 // guarded by moving: closed, and without a site
-	era     atomic.Uint64        // see watch
-	blind   bool                 // sessions may change between two leases, so none is known
-	flights cache.Flights
-	store   *cache.Memory
-	maps    rowset.Maps
+	catalog  *catalog.Catalog
+	site     atomic.Pointer[site] // where it is connected to; nil before the first connection
+	ageing   *cache.Ledger        // in ttl mode: of its own, where nobody's writes count
+	missing  sync.Map             // tables of the lists that do not exist, and were reported
+	moving   sync.Mutex           // held while site changes
+	gone     bool                 // guarded by moving: closed, and without a site
+	era      atomic.Uint64        // see watch
+	blind    bool                 // sessions may change between two leases, so none is known
+	flights  cache.Flights
+	store    *cache.Memory
+	follower *follower // nil but in cdc mode
+	maps     rowset.Maps
 
 	texts    *textTable
 	rulingID atomic.Uint64                // of the latest; an ID is never used again
@@ -86,6 +87,7 @@ func newQueryCache(co *core) (*queryCache, error) {
 	}
 	q.ageing = cache.NewLedger(func() { q.sweepIn(sweepBumped, sweepAfter) })
 	q.unsettled.of = q
+	q.follower = newFollower(q)
 	return q, nil
 }
 
@@ -94,7 +96,8 @@ func (q *queryCache) serves(e *cache.Entry) bool {
 	if q.ttl > 0 && q.core.limiter.now()-e.Stored > q.ttl {
 		return false
 	}
-	return e.Snapshot.Valid() // in ttl mode until InvalidateCache is called
+	// In this order: see follower. In ttl mode an entry is valid until InvalidateCache is called.
+	return q.follower.current() && e.Snapshot.Valid()
 }
 
 // kept is an entry with its rows, in one piece of memory: a hit of a result that was not
@@ -174,6 +177,7 @@ func (q *queryCache) close() {
 	if q == nil {
 		return
 	}
+	q.follower.close()
 	q.mu.Lock()
 	q.closed = true
 	for _, t := range q.timers {
@@ -212,6 +216,7 @@ type ruling struct {
 	columns   atomic.Pointer[rowset.Columns] // of the latest result
 	skipUntil atomic.Int64                   // on the limiter's clock: results were too large
 	alien     atomic.Bool                    // types that only the connection can decode
+	formats   atomic.Pointer[[]int16]        // of its columns; see fetch.gated
 }
 
 // skipFor is how long a text whose result was too large bypasses the cache.

@@ -34,6 +34,7 @@ type fetch struct {
 	bound  func() bool // unbinds ctx from the flight's
 	event  event
 
+	alone  bool        // what it brings is neither kept nor shared; written before it lands
 	handed atomic.Bool // the leader has left, or has been given the live rows
 	done   chan fetched
 }
@@ -115,7 +116,7 @@ func (r *fetch) land(out fetched) {
 	if out.live == nil {
 		r.bound()
 		r.cancel()
-		if out.set != nil {
+		if out.set != nil && !r.alone {
 			r.flight.Land(out.set, nil)
 		} else {
 			r.flight.Land(nil, out.err)
@@ -163,7 +164,7 @@ func (r *fetch) readCatching(query string, args []driver.NamedValue, prepared bo
 // rows, and in session mode, the lease goes on.
 func (r *fetch) read(query string, args []driver.NamedValue, prepared bool) fetched {
 	c := r.conn
-	rows, more, err := c.sendRaw(r.ctx, query, args, prepared)
+	rows, more, err := r.send(query, args, prepared)
 	if c.stalePlan(r.event.st, err) {
 		c.forgetPlan(query)
 		rows, more, err = c.sendRaw(r.ctx, query, args, prepared)
@@ -177,6 +178,7 @@ func (r *fetch) read(query string, args []driver.NamedValue, prepared bool) fetc
 	c.adapt(&r.event)
 
 	types, fields := c.ph.pgxConn().TypeMap(), rows.FieldDescriptions()
+	r.noteFormats(fields)
 	b := rowset.NewBuilder(r.columns(fields), r.q.maxRows, r.q.maxBytes)
 	known := rowset.Known(types, fields)
 	if !known {
@@ -197,7 +199,9 @@ func (r *fetch) read(query string, args []driver.NamedValue, prepared bool) fetc
 	r.event.rows = int64(k.set.Len())
 	c.rowsClosed(r.ctx, &r.event)
 	r.rest()
-	r.q.keep(key, k, r.snapshot, r.captured)
+	if !r.alone {
+		r.q.keep(key, k, r.snapshot, r.captured)
+	}
 	return fetched{set: &k.set}
 }
 

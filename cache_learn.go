@@ -97,7 +97,7 @@ var errFacts = errors.New("lifeguard: the server did not describe the session")
 
 // meet reads the session of an idle connection, and what belongs to it.
 func (q *queryCache) meet(ctx context.Context, ph *physical) (*cacheSession, error) {
-	if !q.atHome(ph) || q.mode == CacheLocal && inProcess.unclear() {
+	if !q.atHome(ph) || q.mode.exact() && inProcess.unclear() {
 		return nil, nil //nolint:nilnil // not known
 	}
 	generation := q.catalog.Generation()
@@ -294,10 +294,10 @@ func (q *queryCache) reasonOf(a *catalog.Analysis) string {
 	switch {
 	case !a.Cacheable:
 		return cmp.Or(string(a.Reason), bypassOther)
-	case len(a.Unlogged) > 0 && q.mode == CacheLocal:
+	case len(a.Unlogged) > 0 && q.mode.exact():
 		return bypassUnlogged // a crash empties it
 	}
-	return ""
+	return q.follower.reasonOf(a)
 }
 
 // stillLeasedAfter is stillLeased after an error on the connection: what was sent was

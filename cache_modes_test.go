@@ -114,7 +114,10 @@ func TestTheTTLIsACapOnAnEntrysAge(t *testing.T) {
 
 func TestSettingsOfTheCacheAreChecked(t *testing.T) {
 	for setting, want := range map[string]string{
-		"lifeguard_cache=cdc":                                             "lifeguard_cache must be off, local or ttl",
+		"lifeguard_cache=all":                                             "lifeguard_cache must be off, local, cdc or ttl",
+		"lifeguard_cache_bound=1ms":                                       "lifeguard_cache_bound must be a duration of 10ms or more",
+		"lifeguard_cdc_max_lag=1":                                         "lifeguard_cdc_max_lag must be bytes",
+		"lifeguard_cdc_poll=1ms":                                          "lifeguard_cdc_poll must be a duration",
 		"lifeguard_cache=ttl":                                             "lifeguard_cache=ttl needs lifeguard_cache_ttl",
 		"lifeguard_cache_size=1":                                          "lifeguard_cache_size must be bytes",
 		"lifeguard_cache_size=lots":                                       "lifeguard_cache_size must be bytes",

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lifeguard-go/lifeguard/cache"
 	"github.com/lifeguard-go/lifeguard/internal/catalog"
+	"github.com/lifeguard-go/lifeguard/internal/cdc"
 	"github.com/lifeguard-go/lifeguard/internal/rowset"
 	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
@@ -33,7 +34,8 @@ type fill struct {
 	snapshot cache.Snapshot // captured before the query is sent
 	captured time.Duration  // when, on the limiter's clock
 	flight   *cache.Flight
-	over     bool // landed, or somebody else's to land
+	doubt    cdc.Doubt // what must be visible when the query is sent, for its result to be kept
+	over     bool      // landed, or somebody else's to land
 }
 
 // flying reports whether there is a fill, and nobody has given it up.
@@ -82,9 +84,7 @@ func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, t *cachedT
 			if reason = q.skips(v); reason != "" {
 				break
 			}
-			reason = bypassFlight
-			if !q.canCapture(v) {
-				reason = bypassFenced
+			if reason = q.whyNot(v); reason != bypassFlight {
 				break
 			}
 		}
@@ -114,9 +114,18 @@ func (c *Conn) bypass(reason string) {
 
 func ended(ctx context.Context) bool { return ctx.Err() != nil }
 
-func (q *queryCache) canCapture(v *ruling) bool {
-	_, ok := v.reads.Capture()
-	return ok
+// whyNot says why nothing can be kept of a text whose results are kept otherwise.
+func (q *queryCache) whyNot(v *ruling) string {
+	if !q.follower.current() {
+		return bypassUnconfirmed
+	}
+	if _, ok := v.reads.Capture(); !ok {
+		return bypassFenced
+	}
+	if doubt := q.follower.doubt(v); !doubt.None() {
+		return bypassUnsettled
+	}
+	return bypassFlight
 }
 
 // statement returns what a text is, and with a cache what that knows about it. It
@@ -260,6 +269,9 @@ func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, optio
 		v.text.hits.add(c.shard)
 		return rowsOf(e.Rows).Rows(&q.maps), nil, nil
 	}
+	if !q.follower.current() {
+		return nil, nil, nil
+	}
 	captured := q.core.limiter.now()
 	snapshot, ok := v.reads.Capture()
 	if !ok {
@@ -268,7 +280,10 @@ func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, optio
 	key := string(c.key)
 	flight, leads := q.flights.Join(ctx, option.flight(key, captured), &snapshot, q.core.limiter.urgency(ctx))
 	if leads {
-		return nil, &fill{ruling: v, key: key, snapshot: snapshot, captured: captured, flight: flight}, nil
+		return nil, &fill{
+			ruling: v, key: key, snapshot: snapshot, captured: captured, flight: flight,
+			doubt: q.follower.doubt(v), // after Capture
+		}, nil
 	}
 	rows, err := flight.Wait(ctx)
 	if ctx.Err() != nil && err != nil {

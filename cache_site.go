@@ -64,7 +64,7 @@ func (c *Conn) watch(ctx context.Context) (*queryCache, error) {
 		return nil, nil //nolint:nilnil // nobody has to know
 	}
 	cc := &c.ph.cached
-	if q.mode != CacheLocal {
+	if !q.mode.exact() {
 		era := inProcess.era.Load()
 		if q.era.Load() != era && q.era.Swap(era) != era {
 			q.catalog.Forget() // nobody has looked since the last era
@@ -190,7 +190,7 @@ func (cc *cachedConn) generation() uint64 {
 
 // whyUnknown says why a session is not known.
 func (q *queryCache) whyUnknown() string {
-	if q.mode == CacheLocal && inProcess.waiting.Load() > 0 {
+	if q.mode.exact() && inProcess.waiting.Load() > 0 {
 		return bypassEarlier
 	}
 	return bypassSession

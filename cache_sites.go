@@ -42,13 +42,13 @@ type siteName struct{ started, database string }
 
 // sites are those that are held. It is the one thing that Connectors of a process share.
 type sites struct {
-	// era is 0 while no Connector has lifeguard_cache=local: then those without a cache
+	// era is 0 while no Connector has lifeguard_cache=local or cdc: then those without a cache
 	// need not look at what they write. Else it is the number of this time.
 	era atomic.Uint64
 
 	mu     sync.Mutex // guards what follows; never held while blocking; before queryCache.mu
 	eras   uint64
-	caches int // Connectors with lifeguard_cache=local
+	caches int // Connectors with lifeguard_cache=local or cdc
 	made   uint64
 	known  map[siteName]*site
 	cores  []weak.Pointer[core]
@@ -75,7 +75,7 @@ func (ps *sites) join(co *core) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	ps.cores = slices.DeleteFunc(ps.cores, func(w weak.Pointer[core]) bool { return w.Value() == nil })
-	if co.cache == nil || co.cache.mode != CacheLocal {
+	if co.cache == nil || !co.cache.mode.exact() {
 		ps.cores = append(ps.cores, weak.Make(co))
 		return
 	}
@@ -99,7 +99,7 @@ func (ps *sites) join(co *core) {
 func (ps *sites) leave(co *core) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	if co.cache != nil && co.cache.mode == CacheLocal {
+	if co.cache != nil && co.cache.mode.exact() {
 		ps.caches--
 		if ps.caches == 0 {
 			ps.era.Store(0)
@@ -201,7 +201,7 @@ func (p *site) enter(q *queryCache) []*lostCommit {
 	inProcess.mu.Lock()
 	defer inProcess.mu.Unlock()
 	p.askers = append(p.askers, q)
-	if q.mode == CacheLocal {
+	if q.mode.exact() {
 		readers := append(slices.Clone(*p.readers.Load()), q)
 		p.readers.Store(&readers)
 	}

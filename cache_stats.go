@@ -20,8 +20,9 @@ type CacheStats struct {
 	Unsettled     int               // commits whose outcome is not known yet
 	Entries       int
 	Bytes         int64
-	MaxBytes      int64  // lifeguard_cache_size
-	Evictions     uint64 // for want of room
+	MaxBytes      int64     // lifeguard_cache_size
+	Evictions     uint64    // for want of room
+	CDC           *CDCStats // nil but with lifeguard_cache=cdc
 }
 
 // Why a query bypassed the cache, beside the reasons of package catalog.
@@ -53,6 +54,7 @@ var bypassReasons = []string{
 	bypassLeased, bypassNew, bypassSession, bypassFenced, bypassArguments, bypassClock, bypassLarge, bypassTypes,
 	bypassUnlogged, bypassStandby, bypassProxied, bypassExecMode, bypassNowhere, bypassEarlier, bypassNoCache,
 	bypassExcluded, bypassUnlisted, bypassFlight,
+	bypassUnconfirmed, bypassUnpublished, bypassUnsettled,
 	string(catalog.NotARead), string(catalog.Several), string(catalog.Unreadable), string(catalog.Modifies),
 	string(catalog.LocksRows), string(catalog.SessionValue), string(catalog.ClockLiteral), string(catalog.ClockCast),
 	string(catalog.ClockType), string(catalog.Sample), string(catalog.SystemColumn), string(catalog.CatalogType),
@@ -78,11 +80,12 @@ const (
 	causeUnsettled // a commit whose outcome is not known
 	causeLost      // a connection died: perhaps the server did
 	causeManual
+	causeOthers // somebody else's commit, by the log
 	invalidations
 )
 
 func (i invalidation) String() string {
-	return [...]string{"write", "everything", "ddl", "raw", "unsettled", "connection_lost", "manual"}[i]
+	return [...]string{"write", "everything", "ddl", "raw", "unsettled", "connection_lost", "manual", "others"}[i]
 }
 
 // cacheCounts are counted where it happens.
@@ -119,6 +122,7 @@ func (q *queryCache) stats() *CacheStats {
 		Mode: q.mode, TTL: q.ttl, Hits: q.counts.hits.total(), Ages: q.counts.hits.aged(), Shared: q.counts.shared.Load(), Misses: q.counts.misses.Load(),
 		Bypasses: make(map[string]uint64, len(bypassReasons)), Invalidations: make(map[string]uint64, invalidations),
 		Unsettled: q.unsettled.size(), Entries: usage.Entries, Bytes: usage.Bytes, MaxBytes: int64(q.core.cfg.CacheSize), Evictions: usage.Evictions,
+		CDC: q.follower.stats(),
 	}
 	for reason, n := range q.counts.bypassed {
 		st.Bypasses[reason] = n.Load()

@@ -81,10 +81,17 @@ const (
 	// only through this package and in this process, by any Connector, with a cache or
 	// without. What somebody else writes it does not notice, nor what AfterConnect does.
 	CacheLocal CacheMode = "local"
+	// CacheCDC serves what PostgreSQL would return, or would have returned at a moment
+	// not longer ago than Config.CacheBound, whoever writes: it reads the server's log.
+	// What this process writes through this package it serves at once, as CacheLocal.
+	CacheCDC CacheMode = "cdc"
 	// CacheTTL serves results that may be stale: up to Config.CacheTTL old, whoever has
 	// written meanwhile, the reader included.
 	CacheTTL CacheMode = "ttl"
 )
+
+// exact reports whether a mode promises what PostgreSQL would return.
+func (m CacheMode) exact() bool { return m == CacheLocal || m == CacheCDC }
 
 // Config holds every setting of a [Connector]. The zero value of a field is its
 // default; -1 switches off what can be switched off. A Config is copied when it is
@@ -153,8 +160,13 @@ type Config struct {
 	// CacheTables and CacheExclude name tables as SQL does, with a schema or without; a
 	// partition stands for its whole table. A view can be excluded, with the queries that
 	// read it; whether it is kept depends on its tables otherwise.
-	CacheTables  []string // lifeguard_cache_tables; nil means all
-	CacheExclude []string // lifeguard_cache_exclude
+	CacheTables  []string      // lifeguard_cache_tables; nil means all
+	CacheExclude []string      // lifeguard_cache_exclude
+	CacheBound   time.Duration // lifeguard_cache_bound
+
+	CDCMaxLag      ByteSize      // lifeguard_cdc_max_lag
+	CDCPublication string        // lifeguard_cdc_publication
+	CDCPoll        time.Duration // lifeguard_cdc_poll
 
 	Slow       time.Duration // lifeguard_slow
 	Trace      TraceMode     // lifeguard_trace
@@ -277,9 +289,9 @@ var settings = []setting{
 		field: func(c *Config) any { return &c.LeakAfter },
 	},
 	{
-		key: "lifeguard_cache", initial: string(CacheOff), allowed: "off, local or ttl (cdc, everybody's writes, is not there yet)",
-		options: []string{string(CacheOff), string(CacheLocal), string(CacheTTL)},
-		doc:     "results of queries from memory. `local`: exactly what PostgreSQL would return, if only this process writes to the database, through any of its pools; `ttl`: possibly stale, up to `lifeguard_cache_ttl` old",
+		key: "lifeguard_cache", initial: string(CacheOff), allowed: "off, local, cdc or ttl",
+		options: []string{string(CacheOff), string(CacheLocal), string(CacheCDC), string(CacheTTL)},
+		doc:     "results of queries from memory. `local`: exactly what PostgreSQL would return, if only this process writes to the database, through any of its pools; `cdc`: whoever writes, at most `lifeguard_cache_bound` old, by logical replication; `ttl`: possibly stale, up to `lifeguard_cache_ttl` old",
 		field:   func(c *Config) any { return (*string)(&c.Cache) },
 	},
 	{
@@ -311,6 +323,26 @@ var settings = []setting{
 		key: "lifeguard_cache_exclude", initial: "", shown: "none", allowed: tableListAllowed,
 		doc:   "tables and views whose queries are not cached, separated by commas",
 		field: func(c *Config) any { return &c.CacheExclude },
+	},
+	{
+		key: "lifeguard_cache_bound", initial: "100ms", allowed: "a duration of 10ms or more", low: int64(10 * time.Millisecond),
+		doc:   "with `lifeguard_cache=cdc`: age of what others have written above which no cached result is served; four small commits in this time keep it so",
+		field: func(c *Config) any { return &c.CacheBound },
+	},
+	{
+		key: "lifeguard_cdc_max_lag", initial: "1GiB", allowed: "bytes such as 256MiB, from 1MiB", low: 1 << 20,
+		doc:   "log of the server that the cache may be behind; then it drops its replication slot, so that the server keeps nothing for it, and begins anew",
+		field: func(c *Config) any { return &c.CDCMaxLag },
+	},
+	{
+		key: "lifeguard_cdc_publication", initial: "lifeguard", allowed: "the name of a publication",
+		doc:   "publication whose tables are cached; made, and kept complete with tables that have a replica identity, if the role may",
+		field: func(c *Config) any { return &c.CDCPublication },
+	},
+	{
+		key: "lifeguard_cdc_poll", initial: "1s", allowed: "a duration of 100ms or more", low: int64(100 * time.Millisecond),
+		doc:   "time between two looks at the catalog: so long DDL and REFRESH by others may go unnoticed where no event trigger tells",
+		field: func(c *Config) any { return &c.CDCPoll },
 	},
 	{
 		key: "lifeguard_slow", initial: "1s", allowed: "a duration such as 200ms, or 0 for off", canBeOff: true,

@@ -18,6 +18,8 @@ const (
 type cacheMetrics struct {
 	sharedBy [outcomes]prometheus.Counter // nil where there is none
 
+	cdc *cdcMetrics // nil but with lifeguard_cache=cdc
+
 	fromMemory, hits, ages, shared, misses, bypasses, invalidations *prometheus.Desc
 	entries, bytes, maxBytes, ttl, evictions, unsettled             *prometheus.Desc
 }
@@ -57,6 +59,7 @@ func (m *metrics) answered(outcome queryOutcome) {
 }
 
 func (m *cacheMetrics) describe(ch chan<- *prometheus.Desc) {
+	m.cdc.describe(ch)
 	for _, d := range []*prometheus.Desc{ // fromMemory is one that queries has described
 		m.hits, m.ages, m.shared, m.misses, m.bypasses, m.invalidations, m.entries, m.bytes, m.maxBytes, m.ttl, m.evictions, m.unsettled,
 	} {
@@ -83,6 +86,7 @@ func (m *cacheMetrics) collect(st *CacheStats, ch chan<- prometheus.Metric, gaug
 	for cause, n := range st.Invalidations {
 		counter(m.invalidations, float64(n), cause)
 	}
+	m.cdc.collect(st.CDC, gauge, counter)
 	gauge(m.entries, float64(st.Entries))
 	gauge(m.bytes, float64(st.Bytes))
 	gauge(m.maxBytes, float64(st.MaxBytes))

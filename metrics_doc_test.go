@@ -24,7 +24,7 @@ const (
 func metricsTable(t *testing.T) string {
 	t.Helper()
 	_, registry := openMeasured(t, "postgres://u@127.0.0.1:1/shop", func(c *lifeguard.Config) {
-		c.Limit, c.FleetBudget, c.Cache = lifeguard.AutoLimit, 20, lifeguard.CacheLocal // so that nothing is missing
+		c.Limit, c.FleetBudget, c.Cache = lifeguard.AutoLimit, 20, lifeguard.CacheCDC // so that nothing is missing
 	})
 	families, err := registry.Gather()
 	if err != nil {

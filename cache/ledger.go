@@ -322,6 +322,22 @@ func (f *Fence) lower() {
 	}
 }
 
+// Changed makes invalid what depends on relations that a commit of somebody else's has
+// changed. There is no fence before it: when the commit became visible is not known here.
+// Who keeps what he reads after it has to know that the commit was visible to him.
+func (l *Ledger) Changed(relations []Relation) {
+	l.mu.RLock()
+	for _, oid := range relations {
+		if r := l.relations[oid]; r != nil {
+			r.version.Add(1)
+		}
+	}
+	l.mu.RUnlock()
+	if l.onBump != nil {
+		l.onBump()
+	}
+}
+
 // Flush makes every entry invalid, for whatever happened outside of transactions: a
 // change of the schema, a role's rights.
 func (l *Ledger) Flush() {

@@ -23,6 +23,7 @@ func cache(p Params) Board {
 			{ID: 20, Title: "Why not from memory", Panels: bypassPanels(p)},
 			{ID: 30, Title: "What is invalid, and since when", Panels: invalidPanels()},
 			{ID: 40, Title: "Memory", Panels: memoryPanels()},
+			{ID: 50, Title: "What others write (lifeguard_cache=cdc)", Panels: othersPanels()},
 		},
 	}
 }
@@ -136,7 +137,7 @@ func bypassPanels(p Params) []Panel {
 		{
 			ID: 22, Kind: Lines, Title: "Hits, misses and shared flights", Unit: OpsPerSecond, Stacked: true, Width: 12, Empty: noCache,
 			Text: "Reads a second that the cache answered, that were sent for a result to keep, and that were answered by an equal one's. " +
-				"mode is the guarantee: local is exact for what this pool writes, ttl may be stale.",
+				"mode is the guarantee: local is exact for what this process writes, cdc for everybody's within its bound, ttl may be stale.",
 			Queries: []Query{
 				{rateBy(cacheHits, "pool, mode"), "{{pool}} hits ({{mode}})"},
 				{rateBy(cacheMisses, "pool"), "{{pool}} misses"},
@@ -155,7 +156,7 @@ func invalidPanels() []Panel {
 	return []Panel{
 		{
 			ID: 31, Kind: Lines, Title: "Invalidations by cause", Unit: PerSecond, Stacked: true, Empty: noCache,
-			Text: "write: of known tables, whose results alone are invalid. All others make every result invalid: everything, a write " +
+			Text: "write: of known tables, whose results alone are invalid; others: the same, written by others. All others make every result invalid: everything, a write " +
 				"of unknown extent; ddl; raw, sql.Conn.Raw or a batch; connection_lost; unsettled; manual.",
 			Queries: []Query{{rateBy("lifeguard_cache_invalidations_total", "pool, cause"), "{{pool}} {{cause}}"}},
 		},

@@ -45,7 +45,7 @@ func expressions(t *testing.T) map[string]string {
 // its labels with their values. Nothing is sent to a server for it.
 func exported(t *testing.T) map[string]map[string]map[string]bool {
 	t.Helper()
-	cfg, err := lifeguard.ParseConfig("postgres://nobody@127.0.0.1:1/none?lifeguard_limit=auto&lifeguard_fleet_budget=10&lifeguard_cache=local")
+	cfg, err := lifeguard.ParseConfig("postgres://nobody@127.0.0.1:1/none?lifeguard_limit=auto&lifeguard_fleet_budget=10&lifeguard_cache=cdc")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -34,13 +35,17 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Cache is what a consumer tells what has changed. The calls come one at a time. They must
+// Cache is what a consumer tells what has changed. The calls may be concurrent; they must
 // not block.
 type Cache interface {
+	// Begin says which server, and database there, is listened to from now on, as
+	// [ServerSQL] names it. Nothing is told, nor served, before.
+	Begin(server string)
 	// Changed says that a transaction that has committed, or is about to become
 	// visible, changed rows of relations, each the root of its family.
 	Changed(relations []Relation)
-	// Lost says that any row may have changed.
+	// Lost says that any row may have changed. It is also called when the stream has
+	// ended.
 	Lost()
 	// SchemaChanged says that any row, and whatever was read of the catalog, may have
 	// changed.
@@ -64,7 +69,6 @@ type Cache interface {
 type Consumer struct {
 	cfg    Config
 	until  atomic.Int64 // on cfg.Now: until when may be served what the cache holds; 0: not
-	server atomic.Pointer[string]
 	tables atomic.Pointer[tables]
 
 	unsettled unsettled
@@ -104,11 +108,10 @@ type Stats struct {
 	Relations     uint64        // that they changed, summed up
 	SchemaChanges uint64
 	Confirmations uint64
-	Restarts      uint64         // streams that ended
-	Ends          map[Reason]int // of streams, by reason
-	Unsettled     int            // transactions that were decoded and are not known to be visible
-	Leads         bool           // beats for those that share the database
-	Announced     bool           // an event trigger writes DDL into the log
+	Ends          map[Reason]uint64 // of streams, by reason
+	Unsettled     int               // transactions that were decoded and are not known to be visible
+	Leads         bool              // beats for those that share the database
+	Announced     bool              // an event trigger writes DDL into the log
 }
 
 // New returns a consumer that runs until Close.
@@ -121,7 +124,7 @@ func start(cfg Config, noGate bool) *Consumer {
 		stop: stop, done: make(chan struct{}), state: Starting, confirmed: -1,
 	}
 	c.unsettled.reset(&Snapshot{})
-	c.stats.Ends = make(map[Reason]int)
+	c.stats.Ends = make(map[Reason]uint64)
 	if c.cfg.Logger == nil {
 		c.cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -158,8 +161,11 @@ func (c *Consumer) Covers(relations []Relation) bool {
 	return true
 }
 
-// Doubt is what a snapshot must see that is taken, on [Consumer.Server], before rows of
-// these relations are read to be kept. It is asked for after the cache's versions were
+// Knows reports whether Covers can say anything yet.
+func (c *Consumer) Knows() bool { return c.tables.Load() != nil }
+
+// Doubt is what a snapshot of the server must see before rows of these relations are read
+// there to be kept. It is asked for after the cache's versions were
 // noted.
 func (c *Consumer) Doubt(relations []Relation) Doubt {
 	if c.noGate {
@@ -171,16 +177,10 @@ func (c *Consumer) Doubt(relations []Relation) Doubt {
 // Saw settles what a snapshot of the server sees.
 func (c *Consumer) Saw(s *Snapshot) { c.unsettled.settle(s) }
 
-// Server names the server that is listened to, as [ServerSQL] does; empty if none is.
-func (c *Consumer) Server() string {
-	if s := c.server.Load(); s != nil {
-		return *s
-	}
-	return ""
-}
-
-// ServerSQL is an expression that tells servers, and the lives of one, apart.
-const ServerSQL = `pg_catalog.concat(EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()), ' ', pg_catalog.inet_server_port())`
+// ServerSQL is an expression that tells servers, the lives of one, and its databases apart:
+// the start of the server in microseconds, and the database's OID.
+const ServerSQL = `(SELECT pg_catalog.concat((EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time()) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8,
+  '/', d.oid) FROM pg_catalog.pg_database d WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())`
 
 // Stats returns the numbers.
 func (c *Consumer) Stats() Stats {
@@ -192,10 +192,8 @@ func (c *Consumer) Stats() Stats {
 	if c.confirmed >= 0 {
 		st.Confirmed = max(c.cfg.Now()-c.confirmed, 0)
 	}
-	st.Ends = make(map[Reason]int, len(c.stats.Ends))
-	for reason, n := range c.stats.Ends {
-		st.Ends[reason] = n
-	}
+	st.Ends = make(map[Reason]uint64, len(c.stats.Ends))
+	maps.Copy(st.Ends, c.stats.Ends)
 	return st
 }
 
@@ -222,7 +220,7 @@ func (c *Consumer) run(ctx context.Context) {
 			pause = backoffFirst
 		}
 		if errors.Is(err, errRepublished) {
-			c.count(func(st *Stats) { st.Restarts++; st.Ends[Republished]++ })
+			c.count(func(st *Stats) { st.Ends[Republished]++ })
 			continue
 		}
 		c.ended(err, pause)
@@ -244,7 +242,6 @@ func (c *Consumer) lost() {
 	c.confirmed = -1
 	c.stats.Lag, c.stats.Leads = 0, false
 	c.mu.Unlock()
-	c.server.Store(nil)
 	c.cfg.Cache.Lost()
 }
 
@@ -253,7 +250,6 @@ func (c *Consumer) ended(err error, pause time.Duration) {
 	reason := reasonOf(err)
 	c.mu.Lock()
 	c.state, c.reason = Down, reason
-	c.stats.Restarts++
 	c.stats.Ends[reason]++
 	now := c.cfg.Now()
 	say := c.logged != reason || now-c.loggedAt > sameLineAfter

@@ -40,6 +40,8 @@ type register struct {
 	onChange func([]Relation)
 }
 
+func (r *register) Begin(string) {}
+
 func (r *register) Changed(relations []Relation) {
 	r.mu.Lock()
 	for _, oid := range relations {

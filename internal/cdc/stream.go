@@ -78,6 +78,7 @@ func (c *Consumer) stream(ctx context.Context) error {
 			closeConn(ctx, replication)
 		}
 	}()
+	c.cfg.Cache.Begin(server)
 	if err := s.prepare(ctx, replication); err != nil {
 		return err
 	}
@@ -85,7 +86,6 @@ func (c *Consumer) stream(ctx context.Context) error {
 		return err
 	}
 	hijacked = true
-	c.server.Store(&server)
 	c.setState(Settling)
 	return s.run(ctx)
 }
