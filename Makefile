@@ -72,6 +72,10 @@ bench-observed: ## what observing costs: everything on, everything off, otelsql;
 bench-overload: ## ten times the load, through every way to PostgreSQL; writes docs/performance.md, 15 minutes
 	cd benchmarks && go run ./overload -out ../docs
 
+.PHONY: bench-auto
+bench-auto: ## lifeguard_limit=auto and fixed limits on a server that is disturbed; writes docs/adaptive-limit.md, 9 minutes
+	cd benchmarks && go run ./auto -out ../docs
+
 .PHONY: bench-batch
 bench-batch: ## bulk loads, through every way to PostgreSQL; writes docs/performance.md, 10 minutes
 	cd benchmarks && go run ./batch -out ../docs

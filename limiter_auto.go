@@ -116,26 +116,6 @@ type autoWindow struct {
 	seen    []*expectation
 }
 
-// expectation is what is known of one fingerprint.
-type expectation struct {
-	alone  float64 // nanoseconds that it takes when nothing else runs; 0: unknown
-	quiet  int     // samples of that, up to quietOver; 0: alone is a guess
-	used   uint64  // window
-	sum    float64 // in this window
-	n      int
-	faster int // windows in which it took much less, in a row
-}
-
-// autoProbe is the moment in which the limit is lowered.
-type autoProbe struct {
-	on      bool
-	since   time.Duration // or when it ended
-	samples int
-	every   time.Duration // until the next
-	rest    time.Duration // at least, for its cost
-	limit   float64       // when it ended
-}
-
 func newAutoLimit(maxLimit int, l *limiter, apply func(int)) *autoLimit {
 	a := &autoLimit{
 		max:    maxLimit,
@@ -227,38 +207,6 @@ func (a *autoLimit) collect(e *expectation, took float64, inFlight int) {
 	}
 }
 
-// ranAlone learns the expected time.
-func (e *expectation) ranAlone(took float64) {
-	if e.quiet > 0 {
-		took = min(took, autoClip*e.alone)
-	}
-	e.quiet = min(e.quiet+1, quietOver)
-	e.alone += (took - e.alone) / float64(e.quiet)
-}
-
-// learn makes room for a fingerprint: of a few, the one that was not seen for longest
-// makes it.
-func (a *autoLimit) learn(fingerprint uint64) *expectation {
-	if len(a.known) >= autoKnown {
-		var victim uint64
-		oldest, looked := uint64(math.MaxUint64), 0
-		for f, e := range a.known { // Go starts anywhere
-			if e.n == 0 && e.used < oldest {
-				victim, oldest = f, e.used
-			}
-			if looked++; looked == 16 && oldest < math.MaxUint64 {
-				break
-			}
-		}
-		delete(a.known, victim) // none, if all 512 are in this window
-	}
-	e := new(expectation)
-	if len(a.known) < autoKnown {
-		a.known[fingerprint] = e
-	}
-	return e
-}
-
 // judge ends a window.
 func (a *autoLimit) judge(now time.Duration) {
 	slowdown, wellKnown := a.slowdown()
@@ -316,15 +264,6 @@ func (a *autoLimit) slowdown() (slowdown float64, wellKnown bool) {
 	return slowdown, known >= work/2
 }
 
-func (e *expectation) work() float64 { return e.alone * float64(e.n) }
-
-func (e *expectation) slowdown() float64 {
-	if e.alone == 0 {
-		return 0 // without work, so without a vote
-	}
-	return e.sum / float64(e.n) / e.alone
-}
-
 // endWindow learns what a window says about expected times, and starts the next one.
 // A fingerprint that was never alone is taken to be as slowed down as the others.
 // One that takes much less than expected, again and again, was expected to take
@@ -347,102 +286,6 @@ func (a *autoLimit) endWindow(slowdown float64, now time.Duration) {
 	}
 	a.number++
 	a.window = autoWindow{since: now, seen: a.window.seen[:0]}
-}
-
-func (a *autoLimit) setBrief(on bool) {
-	if a.brief != nil {
-		a.brief(on)
-	}
-}
-
-func (a *autoLimit) cut() bool { return a.limit < probeCut*a.probe.limit }
-
-// startProbe lowers the limit to measure what statements take alone.
-func (a *autoLimit) startProbe(now time.Duration) {
-	a.stats.Probes++
-	if a.cut() {
-		for _, e := range a.known {
-			e.quiet = min(e.quiet, quietDoubt)
-		}
-	}
-	a.probe = autoProbe{on: true, since: now}
-	a.setBrief(true)
-	a.apply(quietInFlight)
-	a.timer.Reset(probeLimit)
-}
-
-// probed reports whether a sample counts in a probe: its statement began after the
-// limit was lowered. Enough of them end the probe.
-func (a *autoLimit) probed(o sample) bool {
-	now := a.now()
-	if now-o.firstRow < a.probe.since {
-		return false
-	}
-	if a.probe.samples++; a.probe.samples >= quietSamples {
-		a.endProbe(now)
-	}
-	return true
-}
-
-// nextProbe is not before it is worth its cost. It is soon if most of the work is of
-// fingerprints that are not well known, or if the limit has been cut much since the
-// latest one: if statements are as slow alone, the cause is beside this load, and
-// fewer at a time are no cure.
-func (a *autoLimit) nextProbe(wellKnown bool) time.Duration {
-	if a.stats.Probes == 0 {
-		return 0
-	}
-	every := a.probe.every
-	if !wellKnown || a.cut() {
-		every = min(every, probeSoon)
-	}
-	return a.probe.since + max(every, a.probe.rest)
-}
-
-func (a *autoLimit) endProbe(now time.Duration) {
-	a.probe = autoProbe{
-		since: now,
-		every: time.Duration((0.8 + 0.4*a.jitter()) * float64(probeEvery)),
-		rest:  probeCost * (now - a.probe.since),
-		limit: a.limit,
-	}
-	a.endWindow(1, now) // it is empty
-	a.setBrief(false)
-	a.apply(int(math.Round(a.limit)))
-	a.timer.Reset(stallPeriod)
-}
-
-// elapsed is the timer's function.
-func (a *autoLimit) elapsed() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return
-	}
-	now := a.now()
-	switch {
-	case !a.probe.on:
-		a.lookForStall()
-	case now-a.probe.since >= probeLimit:
-		a.endProbe(now)
-	}
-	if !a.probe.on {
-		a.timer.Reset(stallPeriod)
-	}
-}
-
-// lookForStall raises a limit that lets nobody through.
-func (a *autoLimit) lookForStall() {
-	heard := a.heard
-	a.heard = false
-	if heard {
-		return
-	}
-	inFlight, queued := a.load()
-	if queued > 0 && inFlight >= int(math.Round(a.limit)) {
-		a.stats.Stalls++
-		a.set(a.limit + 1)
-	}
 }
 
 // snapshot returns the state for [Stats].

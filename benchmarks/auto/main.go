@@ -2,7 +2,8 @@
 // slowed down: docs/adaptive-limit.md shows its output. It starts a PostgreSQL of its
 // own, and three phases run against it: undisturbed, disturbed, undisturbed again.
 //
-//	cd benchmarks && go run ./auto -svg ../docs/plots
+//	cd benchmarks && go run ./auto -out ../docs       # nine minutes
+//	cd benchmarks && go run ./auto -only locks-16     # to stdout
 package main
 
 import (
@@ -16,9 +17,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -34,17 +32,33 @@ const (
 	hot      = "update counters set n = n + 1 where id = 1"
 )
 
-// What is compared, from the flags.
-var (
-	maxConns    int
-	contestants []string
-)
-
-// scenario is one kind of disturbance.
+// scenario is one kind of disturbance, and what is compared in it.
 type scenario struct {
 	name, title string
-	rate        float64 // arrivals as part of the undisturbed capacity
+	maxConns    int      // pool_max_conns
+	limits      []string // values of lifeguard_limit
+	rate        float64  // arrivals as part of the undisturbed capacity
 	disturb     func(ctx context.Context, dsn string) (stop func())
+	locks       bool // part of the statements update one row
+	onlyByName  bool
+}
+
+func scenarios() []scenario {
+	few, many := strings.Fields("2 4 8 16 auto"), strings.Fields("8 16 64 auto")
+	return []scenario{
+		{name: "hog-16", title: "Six busy processes beside the server", maxConns: 16, limits: few, rate: 0.7, disturb: hogs},
+		{name: "hog-64", title: "Six busy processes beside the server", maxConns: 64, limits: many, rate: 0.7, disturb: hogs},
+		{name: "locks-16", title: "30 of 100 statements update one row; while it is locked, 50 ms at a time", maxConns: 16, limits: few, rate: 0.7, disturb: lockPileUp, locks: true},
+		{name: "work-16", title: "Twenty connections of somebody else run heavy statements", maxConns: 16, limits: few, rate: 0.7, disturb: otherWork, onlyByName: true},
+	}
+}
+
+// options are the flags.
+type options struct {
+	phase time.Duration
+	reps  int
+	out   string
+	only  string
 }
 
 // second is what was seen in one second of a run.
@@ -58,22 +72,21 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "hog" {
 		hog()
 	}
-	phase := flag.Duration("phase", 10*time.Second, "length of each of the three phases")
-	reps := flag.Int("reps", 3, "repetitions, of which the table shows medians")
-	svg := flag.String("svg", "", "folder for the plots")
-	limits := flag.String("limits", "1 2 4 8 16 auto", "values of lifeguard_limit to compare")
-	flag.IntVar(&maxConns, "max", 16, "pool_max_conns")
-	only := flag.String("only", "", "the one scenario to run")
+	var o options
+	flag.DurationVar(&o.phase, "phase", 6*time.Second, "length of each of the three phases")
+	flag.IntVar(&o.reps, "reps", 2, "repetitions, of which the table shows medians")
+	flag.StringVar(&o.out, "out", "", "docs folder: writes plots/auto*, and the tables in adaptive-limit.md")
+	flag.StringVar(&o.only, "only", "", "the one scenario to run: hog-16, hog-64, locks-16 or work-16")
 	flag.Parse()
-	contestants = strings.Fields(*limits)
-
-	if err := run(*phase, *reps, *svg, *only); err != nil {
+	if o.phase < time.Second || o.phase%time.Second != 0 || o.reps < 1 {
+		log.Fatal("-phase is whole seconds, and -reps at least 1")
+	}
+	if err := run(context.Background(), o); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(phase time.Duration, reps int, svg, only string) error {
-	ctx := context.Background()
+func run(ctx context.Context, o options) error {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
 	server, err := pgtest.Start(ctx, pgtest.Options{})
 	if err != nil {
@@ -84,32 +97,40 @@ func run(phase time.Duration, reps int, svg, only string) error {
 	if err != nil {
 		return err
 	}
-	if err := prepare(ctx, dsn); err != nil {
-		return err
-	}
-	for _, s := range []scenario{
-		{"hog", "six busy processes beside the server", 0.7, hogs},
-		{"locks", "30 of 100 statements update one row; while it is locked, 50 ms at a time", 0.7, lockPileUp},
-		{"work", "twenty connections of somebody else run heavy statements", 0.7, otherWork},
-	} {
-		if only != "" && only != s.name {
-			continue
-		}
-		if err := s.run(ctx, dsn, phase, reps, svg); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func prepare(ctx context.Context, dsn string) error {
-	db, err := sql.Open("lifeguard", dsn)
+	began := time.Now()
+	postgres, err := prepare(ctx, dsn)
 	if err != nil {
 		return err
 	}
+	var all []result
+	for _, s := range scenarios() {
+		if o.only != s.name && (o.only != "" || s.onlyByName) {
+			continue
+		}
+		r, err := s.run(ctx, dsn, o)
+		if err != nil {
+			return err
+		}
+		all = append(all, r)
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("there is no scenario %q", o.only)
+	}
+	return publish(o, began, postgres, all)
+}
+
+// prepare makes what the statements need, and returns the server's version.
+func prepare(ctx context.Context, dsn string) (version string, err error) {
+	db, err := sql.Open("lifeguard", dsn)
+	if err != nil {
+		return "", err
+	}
 	defer db.Close()
-	_, err = db.ExecContext(ctx, "create table counters (id int primary key, n int); insert into counters values (1, 0)")
-	return err
+	if _, err := db.ExecContext(ctx, "create table counters (id int primary key, n int); insert into counters values (1, 0)"); err != nil {
+		return "", err
+	}
+	err = db.QueryRowContext(ctx, "show server_version").Scan(&version)
+	return version, err
 }
 
 // capacity is what four closed-loop clients get done per second.
@@ -152,34 +173,37 @@ func statement(ctx context.Context, db *sql.DB, locks bool) (err error) {
 	return err
 }
 
-func (s scenario) run(ctx context.Context, dsn string, phase time.Duration, reps int, svg string) error {
-	locks := s.name == "locks"
-	top, err := capacity(ctx, dsn, locks)
+// result is a scenario and what was seen in it.
+type result struct {
+	scenario
+	capacity float64
+	reps     int
+	phase    int                   // seconds
+	runs     map[string][][]second // by limit
+}
+
+func (s scenario) run(ctx context.Context, dsn string, o options) (result, error) {
+	top, err := capacity(ctx, dsn, s.locks)
+	r := result{scenario: s, capacity: top, reps: o.reps, phase: int(o.phase.Seconds()), runs: map[string][][]second{}}
 	if err != nil {
-		return err
+		return r, err
 	}
-	rate := s.rate * top
-	fmt.Printf("\n### %s\n\nCapacity %.0f/s, offered %.0f/s, deadline %v, pool_max_conns %d, %d repetitions, %d cores.\n\n", s.title, top, rate, deadline, maxConns, reps, runtime.NumCPU())
-	runs := map[string][][]second{}
-	for range reps {
-		for _, limit := range contestants {
-			r, err := s.one(ctx, dsn, limit, rate, phase, locks)
+	for i := range o.reps {
+		for _, limit := range s.limits {
+			one, err := s.one(ctx, dsn, limit, s.rate*top, o.phase)
 			if err != nil {
-				return err
+				return r, err
 			}
-			runs[limit] = append(runs[limit], r)
+			r.runs[limit] = append(r.runs[limit], one)
+			log.Printf("%s, repetition %d: limit %s", s.name, i+1, limit)
 		}
 	}
-	table(runs, int(phase.Seconds()))
-	if svg == "" {
-		return nil
-	}
-	return os.WriteFile(filepath.Join(svg, fmt.Sprintf("auto-%s-%d.svg", s.name, maxConns)), plot(s.title, runs, int(phase.Seconds())), 0o644)
+	return r, nil
 }
 
 // one runs the three phases against one limit: open-loop Poisson arrivals.
-func (s scenario) one(ctx context.Context, dsn, limit string, rate float64, phase time.Duration, locks bool) ([]second, error) {
-	db, err := sql.Open("lifeguard", fmt.Sprintf("%s&pool_max_conns=%d&pool_min_conns=%d&lifeguard_limit=%s", dsn, maxConns, maxConns, limit))
+func (s scenario) one(ctx context.Context, dsn, limit string, rate float64, phase time.Duration) ([]second, error) {
+	db, err := sql.Open("lifeguard", fmt.Sprintf("%s&pool_max_conns=%d&pool_min_conns=%d&lifeguard_limit=%s", dsn, s.maxConns, s.maxConns, limit))
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +237,7 @@ func (s scenario) one(ctx context.Context, dsn, limit string, rate float64, phas
 			sent := time.Now()
 			bounded, cancel := context.WithTimeout(ctx, deadline)
 			defer cancel()
-			err := statement(bounded, db, locks)
+			err := statement(bounded, db, s.locks)
 			took := time.Since(sent)
 			mu.Lock()
 			defer mu.Unlock()
@@ -293,55 +317,4 @@ func otherWork(ctx context.Context, dsn string) func() {
 	return background(ctx, dsn, 20, func(ctx context.Context, db *sql.DB) {
 		_, _ = db.ExecContext(ctx, "select sum(i) from generate_series(1, 40000) i")
 	})
-}
-
-// summary is one phase of one run.
-type summary struct{ inTime, p99, limit float64 }
-
-func summarise(seconds []second) (s summary) {
-	var times []time.Duration
-	for _, second := range seconds {
-		s.inTime += float64(second.inTime) / float64(len(seconds))
-		s.limit += float64(second.limit) / float64(len(seconds))
-		times = append(times, second.times...)
-	}
-	slices.Sort(times)
-	if len(times) > 0 {
-		s.p99 = float64(times[len(times)*99/100]) / 1e6
-	}
-	return s
-}
-
-func median(values []float64) float64 {
-	slices.Sort(values)
-	return values[len(values)/2]
-}
-
-func table(runs map[string][][]second, phase int) {
-	fmt.Println("| limit | in time/s, before | disturbed | after | p99 ms, before | disturbed | after | mean limit, before | disturbed | after |")
-	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
-	for _, limit := range contestants {
-		fmt.Printf("| %s |", limit)
-		for _, pick := range []func(summary) float64{
-			func(s summary) float64 { return s.inTime },
-			func(s summary) float64 { return s.p99 },
-			func(s summary) float64 { return s.limit },
-		} {
-			for p := range 3 {
-				var values []float64
-				for _, r := range runs[limit] {
-					values = append(values, pick(summarise(r[p*phase:(p+1)*phase])))
-				}
-				fmt.Printf(" %.*f |", precision(median(values)), median(values))
-			}
-		}
-		fmt.Println()
-	}
-}
-
-func precision(v float64) int {
-	if v < 20 {
-		return 1
-	}
-	return 0
 }
