@@ -61,6 +61,7 @@ type queryCache struct {
 	armed     [2]atomic.Bool
 	unsettled unsettled
 	counts    cacheCounts
+	rule      worthRule
 }
 
 // Which of the timers.
@@ -88,6 +89,7 @@ func newQueryCache(co *core) (*queryCache, error) {
 	q.ageing = cache.NewLedger(func() { q.sweepIn(sweepBumped, sweepAfter) })
 	q.unsettled.of = q
 	q.follower = newFollower(q)
+	q.rule = usualWorth
 	return q, nil
 }
 

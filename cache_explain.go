@@ -68,6 +68,9 @@ func (c *Connector) ExplainCache(ctx context.Context, query string) (CacheExplan
 	}
 	x := CacheExplanation{Culprit: a.Culprit, Everything: a.Everything, Cause: string(a.Cause)}
 	x.Reason = cmp.Or(s.reason, string(t.gate), q.reasonOf(&a))
+	if v := t.in(s); v != nil && x.Reason == "" {
+		x.Reason = q.skips(v)
+	}
 	x.Cacheable = x.Reason == ""
 	if x.Reads, err = relationNames(ctx, conn.ph.pgxConn(), a.Reads); err != nil {
 		return CacheExplanation{}, err

@@ -49,7 +49,7 @@ type fetched struct {
 
 // fetch sends the query of a fill on the leased connection, and waits for it.
 func (c *Conn) fetch(ctx context.Context, e event, f *fill, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
-	c.core.cache.counts.misses.Add(1)
+	c.core.cache.filling(f.ruling.text)
 	r := &fetch{fill: f, q: c.core.cache, conn: c.detach(), event: e, done: make(chan fetched, 1)}
 	f.over = true
 	f.flight.TakeOff()

@@ -184,6 +184,9 @@ func (q *queryCache) skips(v *ruling) string {
 	if until := v.skipUntil.Load(); until != 0 && int64(q.core.limiter.now()) < until {
 		return bypassLarge
 	}
+	if v.text.worth.off(q.core.limiter) {
+		return bypassUnprofitable
+	}
 	return ""
 }
 

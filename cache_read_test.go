@@ -185,3 +185,52 @@ func TestAClockArgumentOfAnyLengthIsAnsweredByTheServer(t *testing.T) {
 		t.Error("'today' is answered from memory")
 	}
 }
+
+func TestATextWhoseHitsDoNotPayBypassesTheCacheForAWhile(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		read func(c *cachedDB, i int)
+	}{
+		{"one-off arguments", func(c *cachedDB, i int) { c.read(oneItem, i) }},
+		{"a table that is written all the time", func(c *cachedDB, _ int) {
+			mustExec(c.t, c, "update item set name = name where id = 1")
+			c.same("after a write", oneItem, 7)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			db := openCached(t, cacheSchema)
+			const pause = 2 * time.Second
+			lifeguard.ShortenWorth(db.names, 16, pause)
+			isOff := func() bool {
+				t.Helper()
+				x, err := db.names.ExplainCache(t.Context(), oneItem)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return x.Reason == "unprofitable" && !x.Cacheable
+			}
+			for i := 0; db.stats().Bypasses["unprofitable"] == 0; i++ {
+				c.read(db, i)
+				if i > 200 {
+					t.Fatalf("it is filled for ever: %+v", db.stats())
+				}
+			}
+			if misses := db.stats().Misses; misses < 32 || misses > 36 {
+				t.Errorf("%d fills before it was switched off", misses)
+			}
+			if !isOff() {
+				t.Log("tried again already")
+			}
+			eventually(t, "another try", func() bool { return !isOff() })
+			eventually(t, "hits", func() bool {
+				return db.isWarm(oneItem, 7)
+			})
+			for i := range 200 { // they pay
+				db.read(oneItem, 1+i%20)
+			}
+			if isOff() {
+				t.Error("off in spite of its hits")
+			}
+		})
+	}
+}

@@ -34,24 +34,26 @@ const (
 	bypassArguments = "arguments"       // of a type whose values cannot be compared
 	bypassClock     = "clock_argument"  // "today" and its relatives
 	bypassLarge     = "too_large"
-	bypassTypes     = "types"            // decoded by the connection's own codecs
-	bypassUnlogged  = "unlogged"         // a table that a crash empties
-	bypassStandby   = "standby"          // a server that follows another
-	bypassProxied   = "proxied"          // a pooler between here and the server
-	bypassExecMode  = "exec_mode"        // the simple protocol, or exec
-	bypassNowhere   = "database_unknown" // the server does not tell which database it is
-	bypassEarlier   = "earlier_leases"   // of Connectors without a cache, begun when nobody had one
-	bypassNoCache   = "nocache"          // WithCache, or a hint
-	bypassExcluded  = "excluded_table"   // one of lifeguard_cache_exclude
-	bypassUnlisted  = "unlisted_table"   // none of lifeguard_cache_tables
-	bypassFlight    = "flight"           // a shared query failed twice
+	// The hits of the text do not pay for its fills; it is tried again later.
+	bypassUnprofitable = "unprofitable"
+	bypassTypes        = "types"            // decoded by the connection's own codecs
+	bypassUnlogged     = "unlogged"         // a table that a crash empties
+	bypassStandby      = "standby"          // a server that follows another
+	bypassProxied      = "proxied"          // a pooler between here and the server
+	bypassExecMode     = "exec_mode"        // the simple protocol, or exec
+	bypassNowhere      = "database_unknown" // the server does not tell which database it is
+	bypassEarlier      = "earlier_leases"   // of Connectors without a cache, begun when nobody had one
+	bypassNoCache      = "nocache"          // WithCache, or a hint
+	bypassExcluded     = "excluded_table"   // one of lifeguard_cache_exclude
+	bypassUnlisted     = "unlisted_table"   // none of lifeguard_cache_tables
+	bypassFlight       = "flight"           // a shared query failed twice
 )
 
 // bypassReasons are all of them: the values of a metrics label.
 //
 //nolint:gochecknoglobals // a constant
 var bypassReasons = []string{
-	bypassLeased, bypassNew, bypassSession, bypassFenced, bypassArguments, bypassClock, bypassLarge, bypassTypes,
+	bypassLeased, bypassNew, bypassSession, bypassFenced, bypassArguments, bypassClock, bypassLarge, bypassUnprofitable, bypassTypes,
 	bypassUnlogged, bypassStandby, bypassProxied, bypassExecMode, bypassNowhere, bypassEarlier, bypassNoCache,
 	bypassExcluded, bypassUnlisted, bypassFlight,
 	bypassUnconfirmed, bypassUnpublished, bypassUnsettled,

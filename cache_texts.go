@@ -18,6 +18,7 @@ type cachedText struct {
 	gate      catalog.Reason
 	sighted   atomic.Bool
 	hits      striped
+	worth     worth
 	reported  atomic.Uint64             // of the hits: what the top queries know already
 	rulings   atomic.Pointer[[]*ruling] // one per session; replaced, never changed
 }
@@ -42,7 +43,7 @@ type textGeneration struct {
 const (
 	maxTextsBytes = 4 << 20  // of a generation, estimated
 	maxTextBytes  = 32 << 10 // a longer text is not remembered
-	textOverhead  = 800      // of a text, beside itself: its entry, its statement
+	textOverhead  = 900      // of a text, beside itself: its entry, its statement
 	rulingBytes   = 500      // of a ruling, beside its lists
 	maxRulings    = 16       // of one text
 )
