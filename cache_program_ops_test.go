@@ -113,7 +113,11 @@ func newProgram(r *rand.Rand, n int) program {
 		case k < 75:
 			p = append(p, operation{through: by, text: h.someOdd().text})
 		case k < 88:
-			p = append(p, operation{through: by, text: someSchemaChange(r)})
+			text := someSchemaChange(r)
+			if strings.Contains(text, "temp") { // it stays with a session
+				by = max(by, inAConn)
+			}
+			p = append(p, operation{through: by, text: text})
 		case k < 90:
 			p = append(p, operation{through: by, do: doCopy, args: []any{r.IntN(8), r.IntN(50)}})
 		default:

@@ -288,15 +288,6 @@ func (s *scan) read() {
 	}
 }
 
-// method takes a name that calls a function of what stands before the dot, or casts that to
-// the type of the name.
-func (s *scan) method(n string) {
-	s.methods = append(s.methods, n)
-	if isClockType(n) {
-		s.refuse(ClockCast)
-	}
-}
-
 func (s *scan) mark(i int, t token) {
 	switch t.text {
 	case "(", "[":

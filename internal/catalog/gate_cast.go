@@ -96,6 +96,15 @@ func (s *scan) operand(end int) int {
 	}
 }
 
+// chain returns where x::a::b begins, of which end is the last token: in (name || x::time)
+// the cast is of x alone.
+func (s *scan) chain(end int) int {
+	for s.at(end - 1).is("::") {
+		end -= 2
+	}
+	return s.operand(end)
+}
+
 // callee reports whether the token before a bracket makes it a call.
 func (s *scan) callee(i int) bool {
 	t := s.at(i)
@@ -128,7 +137,7 @@ func (s *scan) datedOperand(start, end int) bool {
 	}
 	// x::timestamp::date
 	if last.kind == sqltext.Word && s.at(end-1).is("::") {
-		return isDated(last.name)
+		return isDated(last.name) && s.chain(end) <= start
 	}
 	if last.is(")") {
 		return s.datedCall(start, end)
@@ -205,5 +214,14 @@ func isPlainType(typ string) bool {
 		return true
 	default:
 		return false
+	}
+}
+
+// method takes a name that calls a function of what stands before the dot, or casts that to
+// the type of the name.
+func (s *scan) method(n string) {
+	s.methods = append(s.methods, n)
+	if isClockType(n) {
+		s.refuse(ClockCast)
 	}
 }

@@ -133,3 +133,5 @@ TABLE v_nested
 VALUES ((SELECT count(*) FROM users))
 SELECT (name).date FROM users
 SELECT s.date FROM concat('to', 'day') s
+SELECT (name || created_at::time)::timestamp FROM users
+SELECT timestamptz(name || '10:00'::time) FROM users

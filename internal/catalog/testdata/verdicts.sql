@@ -406,3 +406,9 @@ SELECT (tags)._date FROM users
 SELECT s.timestamptz FROM concat('to', 'day') s
 SELECT s.text, (id).text, (name).mood FROM lower(1) s, users
 SELECT (name).email FROM users
+# a cast at the end of an expression is not of all of it
+SELECT (name || created_at::time)::timestamp FROM users
+SELECT timestamptz(name || created_at::time) FROM users
+SELECT (created_at::date::timestamp)::date FROM users
+SELECT (u.created_at::date::timestamp)::date, ((created_at)::date)::timestamp FROM users u
+SELECT (lower(name)::date)::timestamp FROM users
