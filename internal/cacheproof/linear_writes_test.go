@@ -91,11 +91,14 @@ var opaqueKinds = []writeKind{
 			return errNotAsked
 		}
 		defer conn.Close()
-		err = conn.Raw(func(driverConn any) error {
-			_, err := pgxOf(driverConn).Exec(ctx, updateText(w[0]))
+		return conn.Raw(func(driverConn any) error {
+			pg := pgxOf(driverConn)
+			if pg == nil {
+				return errNotAsked // there was none to be had
+			}
+			_, err := pg.Exec(ctx, updateText(w[0]))
 			return err
 		})
-		return err
 	}},
 }
 
