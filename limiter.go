@@ -119,15 +119,16 @@ type limiter struct {
 	free         []*slot  // used as a stack: the same few stay warm
 	fingerprints []uint64 // by slot index: what it was admitted for; 0 if free
 
-	classes  [classCount]class // by rank: nested, Critical … Bulk
-	virtual  uint64            // the fair queueing's clock
-	arrival  uint64            // the last waiter's number
-	timer    *time.Timer       // nil until somebody waits
-	armed    bool
-	lanes    uint64        // ever reviewed
-	reviewed time.Duration // by the timer
-	probing  bool          // the limit is lower than it should be, for a moment
-	stalled  bool          // an episode that has been reported
+	classes   [classCount]class // by rank: nested, Critical … Bulk
+	virtual   uint64            // the fair queueing's clock
+	arrival   uint64            // the last waiter's number
+	timer     *time.Timer       // nil until somebody waits
+	armed     bool
+	lanes     uint64        // ever reviewed
+	reviewed  time.Duration // by the timer
+	probing   bool          // the limit is lower than it should be, for a moment
+	stalled   bool          // an episode that has been reported
+	stallSaid time.Duration // when the latest was; 0: never
 
 	holds   average       // of all holds: how fast the queue drains
 	learned time.Duration // since when there was no gap in them

@@ -427,12 +427,22 @@ func TestAStallIsReportedOncePerEpisode(t *testing.T) {
 			}
 		}
 		t.Log(text)
-		b.setState(SlotExecuting) // the episode ends
-		pass(200 * time.Millisecond)
-		b.setState(SlotRowsOpen)
-		pass(time.Second)
+		for range 4 { // one episode after the other
+			b.setState(SlotExecuting)
+			pass(200 * time.Millisecond)
+			b.setState(SlotRowsOpen)
+			pass(time.Second)
+		}
+		if len(stalls) != 1 {
+			t.Fatalf("%d lines in 10 s", len(stalls))
+		}
+		pass(time.Second) // the last of them lasts until it may be reported
 		if len(stalls) != 2 {
-			t.Fatalf("the second episode was not reported: %d", len(stalls))
+			t.Fatalf("the episode that lasts was not reported: %d", len(stalls))
+		}
+		pass(20 * time.Second)
+		if len(stalls) != 2 {
+			t.Fatalf("reported %d times", len(stalls))
 		}
 		l.release(a)
 		synctest.Wait()

@@ -10,6 +10,10 @@ import (
 // hands, and somebody have waited, before it is worth a log line.
 const stallAfter = 200 * time.Millisecond
 
+// stallEvery is how often there may be such a line, if there is one episode after the
+// other: transactions that work a little now and then end theirs each time.
+const stallEvery = 10 * time.Second
+
 // stall says that nobody can be admitted although the server has nothing to do:
 // each slot is held by a transaction or connection between two statements, or by
 // rows that nobody reads on. Usually these wait for something outside the
@@ -38,15 +42,23 @@ func (s stall) String() string {
 		s.oldest.SQL, s.oldest.Fingerprint)
 }
 
-// stallLocked reports a stall once per episode. The timer calls it, which runs
+// stallLocked reports a stall once per episode, and one that begins soon after the latest
+// report when stallEvery is over, if it still lasts. The timer calls it, which runs
 // only while somebody waits, so nothing of this is on the path of a query. An
 // episode ends when a tick finds a slot at work, or nobody waiting.
 func (l *limiter) stallLocked(now time.Duration) (stall, bool) {
 	st, found := l.findStallLocked(now)
-	first := found && !l.stalled
-	l.stalled = found
+	if !found {
+		l.stalled = false
 
-	return st, first
+		return st, false
+	}
+	if l.stalled || l.stallSaid > 0 && now-l.stallSaid < stallEvery {
+		return st, false
+	}
+	l.stalled, l.stallSaid = true, now
+
+	return st, true
 }
 
 func (l *limiter) findStallLocked(now time.Duration) (stall, bool) {
