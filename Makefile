@@ -49,6 +49,41 @@ examples: ## run every example: database/sql, GORM, Bun, sqlx, ent, sqlc, goose,
 test: ## run the tests of every module, with the race detector
 	@set -e; for m in $(MODULES); do echo "go test in $$m"; (cd $$m && go test -race -timeout 10m ./...); done
 
+# How much of each proof of the query cache is done; each says its seed when it fails, and
+# LIFEGUARD_PROOF_SEED repeats it. On two quiet cores about 45 minutes in all.
+PROOF_OPS        ?= 1000000
+PROOF_PROGRAMS   ?= 500
+PROOF_STATEMENTS ?= 100000
+PROOF_GATE       ?= 200000
+PROOF_HISTORY    ?= 3000
+PROOF_MUTANTS    ?= all
+SEED             ?= $(shell date +%s)
+
+.PHONY: prove
+prove: prove-linear prove-programs prove-statements prove-gate ## try for long to make the query cache lie (PROOF_OPS, PROOF_PROGRAMS, PROOF_STATEMENTS, PROOF_GATE, SEED)
+
+.PHONY: prove-linear
+prove-linear: ## a million operations, and a network that loses answers, judged by porcupine
+	LIFEGUARD_PROOF_OPS=$(PROOF_OPS) LIFEGUARD_PROOF_SEED=$(SEED) go test -C internal/cacheproof -count 1 -v -timeout 5h -run TestWhatReadersSee .
+
+.PHONY: prove-programs
+prove-programs: ## programs and histories in lockstep with and without the cache, made smaller on failure
+	LIFEGUARD_PROOF_PROGRAMS=$(PROOF_PROGRAMS) LIFEGUARD_PROOF_SEED=$(SEED) go test -count 1 -v -timeout 5h -run TestAProgramDoes .
+	LIFEGUARD_TEST_HISTORY=$(PROOF_HISTORY) go test -count 1 -timeout 5h -run TestAHistoryIs .
+
+.PHONY: prove-statements
+prove-statements: ## every statement of the differential tests
+	LIFEGUARD_PROOF_STATEMENTS=$(PROOF_STATEMENTS) LIFEGUARD_PROOF_SEED=$(SEED) go test -C internal/cacheproof -count 1 -v -timeout 5h -run 'TestTheIdioms|TestTheQueries|TestWhatLibraries' .
+
+.PHONY: prove-gate
+prove-gate: ## statements changed by chance, against the server's trees, locks and clock
+	LIFEGUARD_PROOF_GATE=$(PROOF_GATE) LIFEGUARD_PROOF_SEED=$(SEED) go test -C internal/catalog -count 1 -v -timeout 5h -run TestWhatIsLetThrough .
+	go test -C internal/catalog -run '^$$' -fuzz FuzzGate -fuzztime 2m .
+
+.PHONY: prove-mutants
+prove-mutants: ## plant mistakes into the sources, and see each found (PROOF_MUTANTS=part of a name)
+	LIFEGUARD_PROOF_MUTANTS="$(PROOF_MUTANTS)" go test -C internal/cacheproof -count 1 -v -timeout 5h -run TestEachMistake .
+
 .PHONY: bench
 bench: ## Lifeguard beside plain pgx/stdlib, in turns, ten times; ratios (BENCH=regexp)
 	@out=$$(mktemp) && for i in 1 2 3 4 5 6 7 8 9 10; do \
