@@ -63,7 +63,7 @@ var mutants = []mutant{
 	}}},
 	{"no bumps", linear, longer, []patch{{"cache/ledger.go", "\t\tr.version.Add(1)\n", "\t\t_ = r\n"}}},
 	{"triggers ignored", linear, longer, []patch{{
-		"cache_write.go", "relations: a.Writes, everything: a.Everything,", "relations: a.Writes, everything: a.Everything && len(a.Writes) == 0,",
+		"cache_write.go", "\t\ta := &v.analysis\n", "\t\ta := &v.analysis\n\t\tif a.Everything && len(a.Writes) > 0 {\n\t\t\tknown := *a\n\t\t\tknown.Everything = false\n\t\t\ta = &known\n\t\t}\n",
 	}}},
 	{"COMMIT without a fence", lockstep, nil, []patch{{"cache_write.go", "\tif tx.writes.None() && !tx.ddl {\n", "\tif true {\n"}}},
 	{"SET not noticed", lockstep, nil, []patch{{"cache_write.go", "\tif does.session {\n", "\tif false {\n"}}},
