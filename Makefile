@@ -115,6 +115,10 @@ bench-auto: ## lifeguard_limit=auto and fixed limits on a server that is disturb
 bench-batch: ## bulk loads, through every way to PostgreSQL; writes docs/performance.md, 10 minutes
 	cd benchmarks && go run ./batch -out ../docs
 
+.PHONY: bench-cache
+bench-cache: ## hits, misses and what the cache costs, beside pgx/stdlib and a constant row; writes docs/performance.md, 5 minutes
+	cd benchmarks && go run ./cache -out ../docs
+
 .PHONY: build
 build: ## compile every module
 	@set -e; for m in $(MODULES); do echo "go build in $$m"; (cd $$m && go build -o /dev/null ./...); done

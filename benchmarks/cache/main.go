@@ -1,0 +1,86 @@
+//go:build linux
+
+// Command cache measures Lifeguard's query cache: what a hit costs beside database/sql
+// itself and beside the same query through pgx/stdlib, what the cache costs whoever cannot
+// use it, and what a service with many readers gets from it. docs/performance.md says how,
+// and holds the results.
+//
+//	cd benchmarks && go run ./cache -out ../docs     # about 5 minutes
+//	cd benchmarks && go run ./cache -quick           # half a minute, to stdout
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/report"
+)
+
+type options struct {
+	keys  int           // rows of the table, and different questions
+	reps  int           // rounds of every experiment
+	span  time.Duration // of one contestant in one round
+	mix   time.Duration // of one contestant in one round of the mix
+	out   string
+	quick bool
+}
+
+func main() {
+	runtime.LockOSThread() // Pdeathsig, by which the server ends with us, is about this thread
+	log.SetFlags(log.Ltime)
+	var o options
+	flag.IntVar(&o.keys, "keys", 100_000, "rows of the table, and different questions")
+	flag.IntVar(&o.reps, "reps", 7, "rounds of every experiment")
+	flag.DurationVar(&o.span, "span", 400*time.Millisecond, "of one contestant in one round")
+	flag.DurationVar(&o.mix, "mix", 3*time.Second, "of one contestant in one round of the mix")
+	flag.StringVar(&o.out, "out", "", "docs folder: writes plots/cache.csv and the tables in performance.md there")
+	flag.BoolVar(&o.quick, "quick", false, "few keys, once")
+	flag.Parse()
+	if o.quick {
+		o.shorten()
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, &o, os.Stdout); err != nil {
+		log.Print(err)
+		stop()
+		os.Exit(1) //nolint:gocritic // stop was called
+	}
+}
+
+func (o *options) shorten() {
+	o.keys, o.reps, o.span, o.mix = 2000, 1, 30*time.Millisecond, 300*time.Millisecond
+}
+
+func run(ctx context.Context, o *options, stdout io.Writer) error {
+	began := time.Now()
+	b, err := start(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer b.stop()
+	for _, e := range experiments() {
+		log.Print(e.name)
+		if err := b.play(ctx, o, &e); err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	text := tables(b.cells, report.Origin(began, b.version), o)
+	if o.out == "" {
+		_, err := fmt.Fprintln(stdout, text)
+		return err
+	}
+	return errors.Join(
+		writeCSV(filepath.Join(o.out, "plots", "cache.csv"), b.cells),
+		report.Publish(filepath.Join(o.out, "performance.md"), "cache", text))
+}

@@ -1,0 +1,221 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the driver pgx
+
+	"github.com/lifeguard-go/lifeguard"
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/proc"
+	"github.com/lifeguard-go/lifeguard/pgtest"
+)
+
+// cell is what one contestant took in one round.
+type cell struct {
+	Experiment string
+	Contestant string
+	Rep        int
+	Operations int
+	Wall       time.Duration
+	CPU        time.Duration // of this process
+	Others     time.Duration // processor time of the rest of the machine, the server included
+	Allocs     uint64
+	P99        time.Duration // where latencies are taken; else 0
+}
+
+// bench is the server that everybody is measured on, and the ways to it.
+type bench struct {
+	pg      *pgtest.Server
+	version string
+	dbs     map[string]*sql.DB
+	cells   []cell
+}
+
+// Contestants.
+const (
+	byConstant = "constant row"
+	byPgx      = "pgx/stdlib"
+	byOff      = "Lifeguard, cache off"
+	byOn       = "Lifeguard, cache on"
+)
+
+const conns = 8
+
+func start(ctx context.Context, o *options) (b *bench, err error) {
+	b = &bench{dbs: map[string]*sql.DB{byConstant: openConstant()}}
+	defer func() {
+		if err != nil {
+			b.stop()
+		}
+	}()
+	if b.pg, err = pgtest.Start(ctx, pgtest.Options{}); err != nil {
+		return b, err
+	}
+	dsn, _, err := b.pg.CreateDatabase(ctx)
+	if err != nil {
+		return b, err
+	}
+	if b.dbs[byPgx], err = sql.Open("pgx", dsn); err != nil {
+		return b, err
+	}
+	b.dbs[byPgx].SetMaxOpenConns(conns)
+	for name, setting := range map[string]string{byOff: "off", byOn: "local"} {
+		cfg, err := lifeguard.ParseConfig(dsn)
+		if err != nil {
+			return b, err
+		}
+		cfg.MaxConns, cfg.Cache, cfg.CacheSize = conns, lifeguard.CacheMode(setting), 512<<20
+		connector, err := lifeguard.NewConnector(cfg)
+		if err != nil {
+			return b, err
+		}
+		b.dbs[name] = sql.OpenDB(connector)
+	}
+	for _, db := range b.dbs {
+		db.SetMaxIdleConns(1024)
+	}
+	b.dbs[byPgx].SetMaxIdleConns(conns)
+	if _, err = b.dbs[byPgx].ExecContext(ctx, schema); err != nil {
+		return b, err
+	}
+	for _, fill := range fills(o.keys) {
+		if _, err = b.dbs[byPgx].ExecContext(ctx, fill); err != nil {
+			return b, err
+		}
+	}
+	return b, b.dbs[byPgx].QueryRowContext(ctx, "show server_version").Scan(&b.version)
+}
+
+func (b *bench) stop() {
+	for _, db := range b.dbs {
+		_ = db.Close()
+	}
+	if b.pg != nil {
+		_ = b.pg.Stop()
+	}
+}
+
+// experiment is some work that contestants do in turns.
+type experiment struct {
+	name        string
+	contestants []string
+	before      func(ctx context.Context, b *bench, o *options) error // once
+	work        work
+	workers     int
+	processors  int // GOMAXPROCS; 0 leaves it
+	latencies   bool
+	long        bool // lasts for options.mix
+}
+
+// work makes what one worker does once: a closure, so that each has its own state.
+type work func(db *sql.DB, o *options, worker int) func(ctx context.Context) error
+
+// play does all rounds of an experiment. Each has the contestants in another order.
+func (b *bench) play(ctx context.Context, o *options, e *experiment) error {
+	if e.before != nil {
+		if err := e.before(ctx, b, o); err != nil {
+			return err
+		}
+	}
+	if e.processors > 0 {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(e.processors))
+	}
+	order := slices.Clone(e.contestants)
+	for rep := range o.reps {
+		for _, name := range order {
+			c, err := b.measure(ctx, o, e, name)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			c.Rep = rep
+			b.cells = append(b.cells, c)
+		}
+		order = append(order[1:], order[0])
+	}
+	return nil
+}
+
+// measure has one contestant work for the span of a round.
+func (b *bench) measure(ctx context.Context, o *options, e *experiment, name string) (cell, error) {
+	span := o.span
+	if e.long {
+		span = o.mix
+	}
+	// A few operations that do not count: connections, texts, processor caches.
+	if _, err := spend(ctx, b.dbs[name], o, e, span/10); err != nil {
+		return cell{}, err
+	}
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	busy, self, began := proc.Busy(), proc.Self(), time.Now()
+	took, err := spend(ctx, b.dbs[name], o, e, span)
+	c := cell{Experiment: e.name, Contestant: name, Wall: time.Since(began), CPU: proc.Self() - self}
+	c.Others = max(proc.Busy()-busy-c.CPU, 0)
+	runtime.ReadMemStats(&after)
+	c.Allocs = after.Mallocs - before.Mallocs
+	for _, w := range took {
+		c.Operations += w.operations
+	}
+	if e.latencies {
+		c.P99 = p99(took)
+	}
+	return c, err
+}
+
+// worked is what one worker has done.
+type worked struct {
+	operations int
+	latencies  []time.Duration
+}
+
+func spend(ctx context.Context, db *sql.DB, o *options, e *experiment, span time.Duration) ([]worked, error) {
+	took := make([]worked, max(e.workers, 1))
+	errs := make([]error, len(took))
+	var wait sync.WaitGroup
+	plain := context.WithoutCancel(ctx) // one that can end costs database/sql five allocations more
+	until := time.Now().Add(span)
+	for i := range took {
+		wait.Go(func() {
+			do := e.work(db, o, i)
+			for time.Now().Before(until) && errs[i] == nil && ctx.Err() == nil {
+				if e.latencies {
+					began := time.Now()
+					errs[i] = do(plain)
+					took[i].latencies = append(took[i].latencies, time.Since(began))
+					took[i].operations++
+					continue
+				}
+				for range 20 { // the clock is read once for these
+					if errs[i] = do(plain); errs[i] != nil {
+						break
+					}
+					took[i].operations++
+				}
+			}
+		})
+	}
+	wait.Wait()
+	return took, errors.Join(append(errs, ctx.Err())...)
+}
+
+func p99(took []worked) time.Duration {
+	var all []time.Duration
+	for _, w := range took {
+		all = append(all, w.latencies...)
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[len(all)*99/100]
+}
