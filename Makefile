@@ -169,7 +169,7 @@ stack-down: ## stop them; their data are gone
 
 .PHONY: settings
 settings: ## write the tables of settings and metrics into README.md and docs
-	go test -run 'TestTheReadmeListsEverySetting|TestThePageOnObservability' -update .
+	go test -run 'TestTheReadmeListsEverySetting|TestThePageOn' -update .
 
 .PHONY: tuning
 tuning: ## write the figures of docs/tuning.md

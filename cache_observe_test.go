@@ -88,7 +88,7 @@ func TestTopQueriesTellWhyTheCacheDoesNotAnswer(t *testing.T) {
 
 func TestPoolsOfOneNameAreToldApartWhetherTheyHaveACacheOrNot(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	for _, mode := range []lifeguard.CacheMode{lifeguard.CacheOff, lifeguard.CacheLocal} {
+	for _, mode := range []lifeguard.CacheMode{lifeguard.CacheOff, lifeguard.CacheLocal, lifeguard.CacheCDC} {
 		db, _ := openMeasured(t, "postgres://u@127.0.0.1:1/shop", func(c *lifeguard.Config) { c.Cache, c.Registerer = mode, registry })
 		connector, err := lifeguard.FromDB(db)
 		if err != nil {
@@ -96,7 +96,7 @@ func TestPoolsOfOneNameAreToldApartWhetherTheyHaveACacheOrNot(t *testing.T) {
 		}
 		_ = connector.Stats() // what registers the metrics
 	}
-	for _, pool := range []string{"shop", "shop-2"} {
+	for _, pool := range []string{"shop", "shop-2", "shop-3"} {
 		if value(t, registry, "lifeguard_limit", "pool="+pool) == 0 {
 			t.Errorf("%s is not registered", pool)
 		}

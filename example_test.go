@@ -57,6 +57,40 @@ func Example() {
 	// Output: 42
 }
 
+// The cache answers a query from memory if its result depends on tables and arguments
+// alone. ExplainCache says whether it does, or what stands against it.
+func Example_queryCache() {
+	dsn, stop := startPostgres("lifeguard_cache=local")
+	defer stop()
+	ctx := context.Background()
+	db, err := lifeguard.Open(dsn)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(ctx, "create table pets (id int primary key, name text)"); err != nil {
+		log.Fatal(err)
+	}
+	connector, err := lifeguard.FromDB(db)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	for _, query := range []string{
+		"select name from pets where id = $1",
+		"select name from pets order by random() limit 1",
+	} {
+		x, err := connector.ExplainCache(ctx, query)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("kept: %v %q %q\n", x.Cacheable, x.Reason, x.Culprit)
+	}
+	// Output:
+	// kept: true "" ""
+	// kept: false "function" "random"
+}
+
 // Open is sql.Open that reports a bad DSN at once.
 func ExampleOpen() {
 	_, err := lifeguard.Open("postgres://user@host/database?lifeguard_queue=many")

@@ -167,9 +167,6 @@ func newMetrics(pool string, cfg *Config, stats func() Stats) *metrics {
 	if cfg.Cache.exact() || cfg.Cache == CacheTTL {
 		m.cache.countShared(m.queries)
 	}
-	if cfg.Cache == CacheCDC {
-		m.cache.cdc = newCDCMetrics(desc)
-	}
 	m.errorBy = make(map[string]prometheus.Counter, len(sqlstateClasses)+1)
 	for _, class := range append(sqlstateClasses, classOther) {
 		m.errorBy[class] = m.errors.WithLabelValues(class)

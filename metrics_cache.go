@@ -18,7 +18,7 @@ const (
 type cacheMetrics struct {
 	sharedBy [outcomes]prometheus.Counter // nil where there is none
 
-	cdc *cdcMetrics // nil but with lifeguard_cache=cdc
+	cdc *cdcMetrics
 
 	fromMemory, hits, ages, shared, misses, bypasses, invalidations *prometheus.Desc
 	entries, bytes, maxBytes, ttl, evictions, unsettled             *prometheus.Desc
@@ -26,6 +26,7 @@ type cacheMetrics struct {
 
 func newCacheMetrics(desc func(name, help string, variable ...string) *prometheus.Desc) *cacheMetrics {
 	return &cacheMetrics{
+		cdc:           newCDCMetrics(desc),
 		fromMemory:    desc("queries_total", queriesHelp, queriesLabels...),
 		hits:          desc("cache_hits_total", "Queries that were answered from memory; with lifeguard_cache=ttl perhaps by a stale result.", "mode"),
 		ages:          desc("cache_age_seconds", "Age of results when they were served from memory, of the first in every 16 hits; with lifeguard_cache=ttl so long they may have been stale.", "mode"),

@@ -6,7 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// cdcMetrics are those of lifeguard_cache=cdc; nil in other modes.
+// cdcMetrics are those of lifeguard_cache=cdc. They are described in other modes, too, see
+// cacheMetrics.
 type cdcMetrics struct {
 	states, leads, announced, bound, confirmed, lag, unsettled *prometheus.Desc
 	commits, relations, schema, restarts, refused              *prometheus.Desc
@@ -30,9 +31,6 @@ func newCDCMetrics(desc func(name, help string, variable ...string) *prometheus.
 }
 
 func (m *cdcMetrics) describe(ch chan<- *prometheus.Desc) {
-	if m == nil {
-		return
-	}
 	for _, d := range []*prometheus.Desc{
 		m.states, m.leads, m.announced, m.bound, m.confirmed, m.lag, m.unsettled,
 		m.commits, m.relations, m.schema, m.restarts, m.refused,
@@ -42,7 +40,7 @@ func (m *cdcMetrics) describe(ch chan<- *prometheus.Desc) {
 }
 
 func (m *cdcMetrics) collect(st *CDCStats, gauge, counter func(*prometheus.Desc, float64, ...string)) {
-	if m == nil || st == nil {
+	if st == nil {
 		return
 	}
 	one := func(is bool) float64 {

@@ -157,7 +157,7 @@ func look(ctx context.Context, dsn string) error {
 			return err
 		}
 		if x.Cacheable {
-			fmt.Printf("%s: kept until one of %v is written\n", query, x.Reads)
+			fmt.Printf("%s: kept until its tables are written\n", query)
 		} else {
 			fmt.Printf("%s: not kept, because of %s %s\n", query, x.Reason, x.Culprit)
 		}
