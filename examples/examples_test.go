@@ -38,6 +38,10 @@ var outputs = map[string][]string{
 		"2 hits, then a write, and it is seen at once: true", "select count(*) from products: kept until its tables are written",
 		"select name from products order by random() limit 1: not kept, because of function random",
 	},
+	"chi": {
+		`GET /healthz 200 "ok"`, "POST /orders/Rex 200 2", `GET /report 200 [{"Pet":"Rex","Orders":2}]`, "GET /metrics 200 true",
+		"3 statements had a span in a request's; ended gracefully: true",
+	},
 	"csv":      {"line 33335 is refused: lifeguard: row 33333 refused: column value: constraint ", "49999 lines were written"},
 	"overload": {"80 callers at once, two connections", "served: ", "refused: "},
 }
