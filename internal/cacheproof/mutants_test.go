@@ -33,10 +33,13 @@ var (
 // longer is for mistakes that only show when two goroutines meet.
 var longer = []string{"LIFEGUARD_PROOF_OPS=400000", "LIFEGUARD_PROOF_WORLD=checkout"}
 
+// more is for mistakes that need the right statements in the right order.
+var more = []string{"LIFEGUARD_PROOF_PROGRAMS=150"}
+
 var mutants = []mutant{
 	{"versions captured after the query", linear, longer, []patch{{
-		"cache_fill.go", "\tr.q.keep(key,",
-		"\tif s, ok := r.ruling.reads.Capture(); ok {\n\t\tr.snapshot = s\n\t}\n\tr.q.keep(key,",
+		"cache_fill.go", "\t\tr.q.keep(key, k,",
+		"\t\tif s, ok := r.ruling.reads.Capture(); ok {\n\t\t\tr.snapshot = s\n\t\t}\n\t\tr.q.keep(key, k,",
 	}}},
 	{"a fence lowered before the bump", linear, longer, []patch{
 		// The pause stands for a goroutine that is not scheduled.
@@ -48,36 +51,37 @@ var mutants = []mutant{
 		"cache/flight.go", "\tname := s.name(key)\n", "\tname := key\n",
 	}}},
 	{"a fence raised when COMMIT has been sent", linear, longer, []patch{
-		{"cache_write.go", "\tw.raise(&tx.writes)\n", "\tw.late = func() { w.raise(&tx.writes) }\n"},
-		{"cache_write.go", "\tover       bool   // ended\n", "\tlate       func()\n\tover       bool   // ended\n"},
+		{"cache_tx.go", "\tw.raise(&tx.writes)\n", "\tw.late = func() { w.raise(&tx.writes) }\n"},
+		{"cache_write.go", "type writing struct {\n", "type writing struct {\n\tlate func()\n"},
 		{"cache_write.go", "\tw.over = true\n\tph := w.ph\n", "\tw.over = true\n\tif w.late != nil {\n\t\tw.late()\n\t}\n\tph := w.ph\n"},
 	}},
 	{"an unknown outcome taken for a rollback", linear, longer, []patch{{
-		"cache_write.go", "\t\tw.q.unsettled.add(ph, w.fence, w.ddl)\n\t\treturn\n", "\t\tw.fence.Lower()\n\t\treturn\n",
+		"cache_write.go", "\t\tw.q.unsettled.add(ph, w.fence, w.schema != ruledOut)\n\t\treturn\n", "\t\tw.fence.Lower()\n\t\treturn\n",
 	}}},
 	{"an unknown outcome taken for a commit that is over", linear, longer, []patch{{
-		"cache_write.go", "\t\tw.q.unsettled.add(ph, w.fence, w.ddl)\n\t\treturn\n", "\t\tw.fence.Bump()\n\t\treturn\n",
+		"cache_write.go", "\t\tw.q.unsettled.add(ph, w.fence, w.schema != ruledOut)\n\t\treturn\n", "\t\tw.fence.Bump()\n\t\treturn\n",
 	}}},
 	{"no fences", linear, longer, []patch{{
-		"cache/ledger.go", "fenced() bool {\n", "fenced() bool {\n\tif d != nil {\n\t\treturn false\n\t}\n",
+		"cache/ledger.go", "func (d *dependencies) fenced() bool {\n", "func (d *dependencies) fenced() bool {\n\tif d.ledger != nil {\n\t\treturn false\n\t}\n",
 	}}},
 	{"no bumps", linear, longer, []patch{{"cache/ledger.go", "\t\tr.version.Add(1)\n", "\t\t_ = r\n"}}},
 	{"triggers ignored", linear, longer, []patch{{
-		"cache_write.go", "\t\ta := &v.analysis\n", "\t\ta := &v.analysis\n\t\tif a.Everything && len(a.Writes) > 0 {\n\t\t\tknown := *a\n\t\t\tknown.Everything = false\n\t\t\ta = &known\n\t\t}\n",
+		"cache_effects.go", "\t\tdoes.saidOf(&v.analysis)\n",
+		"\t\tsaid := v.analysis\n\t\tsaid.Everything = said.Everything && len(said.Writes) == 0\n\t\tdoes.saidOf(&said)\n",
 	}}},
-	{"COMMIT without a fence", lockstep, nil, []patch{{"cache_write.go", "\tif tx.writes.None() && !tx.ddl {\n", "\tif true {\n"}}},
-	{"SET not noticed", lockstep, nil, []patch{{"cache_write.go", "\tif does.session {\n", "\tif false {\n"}}},
-	{"search_path not in the key", lockstep, nil, []patch{{
+	{"COMMIT without a fence", lockstep, more, []patch{{"cache_tx.go", "\tif tx.writes.None() && tx.schema == ruledOut {\n", "\tif true {\n"}}},
+	{"SET not noticed", lockstep, more, []patch{{"cache_write.go", "\tif does.session {\n", "\tif does.session && q == nil {\n"}}},
+	{"search_path not in the key", lockstep, more, []patch{{
 		"internal/catalog/session.go", "\tkey, err := json.Marshal(state)", "\tstate.Schemas = nil\n\tdelete(state.Settings, \"search_path\")\n\tkey, err := json.Marshal(state)",
 	}}},
-	{"TimeZone not in the key", lockstep, nil, []patch{{
+	{"TimeZone not in the key", lockstep, more, []patch{{
 		"internal/catalog/session.go", "\tkey, err := json.Marshal(state)", "\tdelete(state.Settings, \"TimeZone\")\n\tkey, err := json.Marshal(state)",
 	}}},
-	{"no closure over foreign keys", lockstep, nil, []patch{{
+	{"no closure over foreign keys", lockstep, more, []patch{{
 		"internal/catalog/load.go", "'delete', k.confdeltype IN ('c', 'n', 'd'), 'update', k.confupdtype IN ('c', 'n', 'd')", "'delete', false, 'update', false",
 	}}},
-	{"the catalog never forgotten", lockstep, nil, []patch{{
-		"internal/catalog/catalog.go", "func (c *Catalog) Forget() {\n", "func (c *Catalog) Forget() {\n\tif c != nil {\n\t\treturn\n\t}\n",
+	{"the catalog never forgotten", lockstep, more, []patch{{
+		"internal/catalog/catalog.go", "func (c *Catalog) Forget() { c.generations.Load().Next() }", "func (c *Catalog) Forget() {}",
 	}}},
 }
 

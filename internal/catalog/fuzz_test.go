@@ -123,14 +123,21 @@ func TestWhatIsLetThroughIsOneStatementWithOneResult(t *testing.T) {
 	n, seed := gateSoak()
 	random := rand.New(rand.NewPCG(seed, 5))
 	kept, parsed, trees := 0, 0, 0
+	var internal *pgconn.PgError
 	for range n {
 		sql := mutate(random, corpus[random.IntN(len(corpus))], nasty)
 		checkGate(t, sql)
 		if _, reason := Gate(sql); reason != "" {
 			continue
 		}
-		a := analyze(t, c, one, sql)
-		_, err := one.Prepare(t.Context(), "", sql, nil)
+		a, err := c.Analyze(t.Context(), one, sql)
+		if errors.As(err, &internal) && internal.Code == "XX000" {
+			continue // the server's own mistake, of SELECT unknown(name) for one
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+		_, err = one.Prepare(t.Context(), "", sql, nil)
 		var refusal *pgconn.PgError
 		switch {
 		case errors.As(err, &refusal) && strings.Contains(refusal.Message, "multiple commands"):
