@@ -154,8 +154,7 @@ func (q *queryCache) connectionLost() {
 		return
 	}
 	if p := q.site.Load(); p != nil {
-		q.counts.invalidated[causeLost].Add(1)
-		p.flush()
+		q.unsettled.suspect(p)
 	}
 }
 

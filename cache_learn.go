@@ -171,9 +171,9 @@ func (q *queryCache) sawServer(incarnation string) {
 	changed := q.incarnation != "" && q.incarnation != incarnation
 	q.incarnation = incarnation
 	q.mu.Unlock()
-	if changed {
-		q.catalog.Forget()
-		q.connectionLost()
+	if p := q.site.Load(); changed && p != nil {
+		q.counts.invalidated[causeLost].Add(1)
+		p.doubt()
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
 
-// unsettled are the commits of which nobody knows what has become: the connection was
+// unsettled are, first, the commits of which nobody knows what has become: the connection was
 // lost before the answer came. The server may not even have read the message yet. So
 // the fence stays up until the backend that would read it is gone; only then it is
 // known that nothing happens any more, and the versions grow.
@@ -25,6 +25,8 @@ import (
 // Not the state of the backend counts: an idle one may have the message before it. Nor
 // does the process number alone, for it may belong to another backend by now: a backend
 // is named by its start, too.
+//
+// What else waits for an answer of the server's stands in cache_server.go.
 type unsettled struct {
 	of *queryCache
 
@@ -35,13 +37,17 @@ type unsettled struct {
 }
 
 type lostCommit struct {
+	waits   waitsFor
 	pid     int64
 	started string // empty if that was never read
 	fence   *cache.Fence
 	ddl     bool
-	forever bool // the process number is not the server's
+	forever bool            // the process number is not the server's
+	opened  time.Duration   // when its connection was there, on the limiter's clock
+	hands   <-chan struct{} // of the application's, until it is closed; may be nil
 	since   time.Duration
-	site    *site // held
+	lsn     uint64 // see waitsForLog
+	site    *site  // held
 	ended   atomic.Bool
 }
 
@@ -50,13 +56,15 @@ const (
 	askAtLeast  = time.Second
 	askPatience = time.Second
 	askTimeout  = 10 * time.Second
+	longAgo     = -1000 * time.Hour * 1000 // before any backend was started
 )
 
 //nolint:gochecknoglobals // a constant
 var askBackends = &sqltext.Statement{Summary: "lost backends"}
 
-// backendsSQL gives the backends among $1, and what names each.
-const backendsSQL = `SELECT a.pid::pg_catalog.int8, EXTRACT(epoch FROM a.backend_start)::pg_catalog.text
+// backendsSQL gives the backends among $1, what names each, and their age.
+const backendsSQL = `SELECT a.pid::pg_catalog.int8, EXTRACT(epoch FROM a.backend_start)::pg_catalog.text,
+	EXTRACT(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) a.backend_start)::pg_catalog.float8
 	FROM pg_catalog.pg_stat_activity a WHERE a.pid OPERATOR(pg_catalog.=) ANY ($1::pg_catalog.int4[])`
 
 const terminateBackendSQL = `SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a
@@ -66,7 +74,13 @@ const terminateBackendSQL = `SELECT pg_catalog.pg_terminate_backend(a.pid) FROM 
 func (u *unsettled) size() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return len(u.waiting)
+	n := 0
+	for _, l := range u.waiting {
+		if l.waits == waitsForBackend {
+			n++
+		}
+	}
+	return n
 }
 
 // add takes over a fence whose commit was sent on a connection that is lost.
@@ -83,7 +97,7 @@ func newLost(ph *physical, fence *cache.Fence, ddl bool) *lostCommit {
 	}
 	return &lostCommit{
 		pid: int64(ph.pg.PID()), started: ph.cached.started, fence: fence, ddl: ddl,
-		forever: ph.cached.proxied, site: ph.cached.site.again(),
+		forever: ph.cached.proxied, opened: ph.opened, site: ph.cached.site.again(),
 	}
 }
 
@@ -95,9 +109,7 @@ func (u *unsettled) adopt(lost []*lostCommit) {
 	u.mu.Lock()
 	if u.closed {
 		u.mu.Unlock()
-		for _, l := range lost {
-			l.site.orphan(l)
-		}
+		orphan(lost)
 		return
 	}
 	for _, l := range lost {
@@ -118,7 +130,12 @@ func (u *unsettled) close() {
 	lost := u.waiting
 	u.waiting, u.closed = nil, true
 	u.mu.Unlock()
+	orphan(lost)
+}
+
+func orphan(lost []*lostCommit) {
 	for _, l := range lost {
+		l.opened = longAgo // on another clock
 		l.site.orphan(l)
 	}
 }
@@ -161,26 +178,60 @@ func (u *unsettled) round(ctx context.Context) {
 	}
 	defer c.endLease()
 	c.slot.begin(SlotExecuting, askBackends.Summary, 0)
-	conn := c.ph.pgxConn()
+	if err := u.askBackends(ctx, c.ph.pgxConn(), waiting); err != nil {
+		return
+	}
+	u.askServer(ctx, c.ph.pg, waiting)
+}
+
+func (u *unsettled) askBackends(ctx context.Context, conn *pgx.Conn, waiting []*lostCommit) error {
+	waiting = slices.DeleteFunc(slices.Clone(waiting), func(l *lostCommit) bool { return l.waits != waitsForBackend })
+	if len(waiting) == 0 {
+		return nil
+	}
 	alive, err := backendsOf(ctx, conn, waiting)
 	if err != nil {
-		return
+		return err
 	}
 	now := u.of.core.limiter.now()
 	for _, l := range waiting {
-		started, there := alive[l.pid]
+		b, there := alive[l.pid]
+		if there && l.started == "" && b.age >= now-l.opened {
+			l.started = b.started // nobody else has had the number since
+		}
 		switch {
 		case l.forever:
-		case !there, l.started != "" && started != "" && started != l.started:
+		case !there, l.started != "" && b.started != "" && b.started != l.started:
 			u.settle(l)
-		case now-l.since > askPatience && l.started != "":
+		case now-l.since > askPatience && l.started != "" && !l.inHands():
 			// It may not be ours to end; then it ends when it notices that we are gone.
 			_, _ = conn.Exec(ctx, terminateBackendSQL, int32(l.pid), l.started) //nolint:gosec // a process number
 		}
 	}
+	return nil
 }
 
-func backendsOf(ctx context.Context, conn *pgx.Conn, waiting []*lostCommit) (map[int64]string, error) {
+// inHands reports whether the application may have taken the connection for itself
+// (pgconn's Hijack): then it goes on there, and only its end says that nothing is written
+// any more. One that broke is cleaned up within seconds.
+func (l *lostCommit) inHands() bool {
+	if l.hands == nil {
+		return false
+	}
+	select {
+	case <-l.hands:
+		return false
+	default:
+		return true
+	}
+}
+
+type backend struct {
+	started string // empty if the role may not know
+	age     time.Duration
+}
+
+func backendsOf(ctx context.Context, conn *pgx.Conn, waiting []*lostCommit) (map[int64]backend, error) {
 	pids := make([]int32, len(waiting))
 	for i, l := range waiting {
 		pids[i] = int32(l.pid) //nolint:gosec // a process number
@@ -189,14 +240,16 @@ func backendsOf(ctx context.Context, conn *pgx.Conn, waiting []*lostCommit) (map
 	if err != nil {
 		return nil, err
 	}
-	alive := make(map[int64]string)
+	alive := make(map[int64]backend)
 	var pid int64
 	var started *string
-	_, err = pgx.ForEachRow(rows, []any{&pid, &started}, func() error {
-		alive[pid] = ""
-		if started != nil {
-			alive[pid] = *started
+	var age *float64
+	_, err = pgx.ForEachRow(rows, []any{&pid, &started, &age}, func() error {
+		b := backend{}
+		if started != nil && age != nil {
+			b = backend{*started, time.Duration(*age * float64(time.Second))}
 		}
+		alive[pid] = b
 		return nil
 	})
 	return alive, err
@@ -209,7 +262,9 @@ func (u *unsettled) settle(l *lostCommit) {
 	if l.ddl {
 		l.site.generations.Next()
 	}
-	u.of.counts.invalidated[causeUnsettled].Add(1)
+	if cause, counts := l.waits.cause(); counts {
+		u.of.counts.invalidated[cause].Add(1)
+	}
 	l.fence.Bump()
 	l.site.letGo()
 }

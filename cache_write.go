@@ -92,7 +92,7 @@ func (c *Conn) fence(ctx context.Context, st *sqltext.Statement, does effects) *
 		return c.guardRollback()
 	default:
 		ph.cached.tx.note(&does)
-		if !does.foreign {
+		if !does.foreign && !does.reload {
 			return nil // until COMMIT
 		}
 	}
@@ -173,7 +173,14 @@ func (w *writing) bump() {
 	if surprised {
 		w.ph.cached.site.flush()
 	}
-	w.fence.Bump()
+	switch {
+	case w.reload:
+		w.q.unsettled.later(w.ph, w.fence, waitsForReload)
+	case w.async:
+		w.q.unsettled.later(w.ph, w.fence, waitsForLog)
+	default:
+		w.fence.Bump()
+	}
 }
 
 // withRows leaves the end to the rows.
@@ -230,7 +237,10 @@ func (c *Conn) endRaw() {
 	q, fence := c.core.keeper(), cc.raw
 	cc.raw, cc.inRaw = nil, false
 	if c.ph.dead() || c.ph.pg.IsBusy() {
-		q.unsettled.add(c.ph, fence, true)
+		if l := newLost(c.ph, fence, true); l != nil {
+			l.hands = c.ph.pg.CleanupDone()
+			q.unsettled.adopt([]*lostCommit{l})
+		}
 		return
 	}
 	cc.forgetSession()                                 // it may have been read within the lease

@@ -23,7 +23,8 @@ type physical struct {
 	probe  *socketProbe // nil where the socket cannot be looked at
 	cancel *cancelWatch // nil unless lifeguard_cancel=keep
 
-	expires time.Duration // on the pool's clock
+	opened  time.Duration // on the pool's clock
+	expires time.Duration
 
 	cached cachedConn // what the query cache knows of it
 

@@ -303,7 +303,7 @@ func (p *pool) open(ctx context.Context) (*physical, error) {
 		return nil, fmt.Errorf("lifeguard: the inner connector must be pgx/stdlib's; it made a %T", conn)
 	}
 	pg := inner.Conn().PgConn()
-	ph := &physical{conn: inner, pg: pg, probe: newSocketProbe(pg.Conn()), expires: never}
+	ph := &physical{conn: inner, pg: pg, probe: newSocketProbe(pg.Conn()), opened: p.now(), expires: never}
 	ph.cancel, _ = pg.CustomData()[cancelWatchKey].(*cancelWatch)
 	if p.cfg.MaxConnLifetime > 0 {
 		lifetime := p.cfg.MaxConnLifetime

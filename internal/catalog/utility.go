@@ -115,7 +115,7 @@ func (c *Candidate) do(s *scan) {
 	c.body = &body{}
 	c.body.add(inner)
 	c.words = append(c.words, inner.words...)
-	c.runsText = c.runsText || inner.texts
+	c.runsText, c.Reload = c.runsText || inner.texts, c.Reload || inner.reload
 	c.Effect, c.Session, c.DDL = Calls, c.body.acts, c.body.acts
 }
 
