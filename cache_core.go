@@ -60,6 +60,7 @@ type queryCache struct {
 	waiting   atomic.Int64 // len(later)
 	armed     [2]atomic.Bool
 	unsettled unsettled
+	rawTold   sync.Once
 	counts    cacheCounts
 	rule      worthRule
 }

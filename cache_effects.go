@@ -68,6 +68,7 @@ func (q *queryCache) effectsOf(ph *physical, st *sqltext.Statement, t *cachedTex
 		return does
 	case catalog.Anything:
 		all.opaque = mayEndTransaction(st)
+		all.async = all.opaque
 		all.reload = text.Reload
 		return all
 	case catalog.Reads, catalog.Targets, catalog.Runs, catalog.Calls:
@@ -78,7 +79,7 @@ func (q *queryCache) effectsOf(ph *physical, st *sqltext.Statement, t *cachedTex
 	}
 	reach := q.reachFrom(ph)
 	if reach == nil {
-		all.opaque = false
+		all.opaque, all.async = false, text.Async
 		return all
 	}
 	if text.Effect == catalog.Reads && t.gate != catalog.Modifies && !reach.Writes {
@@ -111,7 +112,7 @@ func (does *effects) saidOf(a *catalog.Analysis) {
 // actsHidden adds that the catalog or settings may change, by ways that no word shows.
 func (does *effects) actsHidden() {
 	does.schema = max(does.schema, perhaps)
-	does.session, does.local, does.custom, does.async = true, false, false, true
+	does.session, does.local, does.custom = true, false, false
 }
 
 // reachFrom is what functions could do where the connection is; nil if it is not known.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -52,6 +53,7 @@ type cachedConn struct {
 	tx      cachedTx     // of the open transaction
 	raw     *cache.Fence // see guardRaw
 	inRaw   bool
+	rawLong *time.Timer // see tellOfRaw
 }
 
 // sessionOf returns the connection's session if it is known.

@@ -136,6 +136,13 @@ func (u *unsettled) close() {
 func orphan(lost []*lostCommit) {
 	for _, l := range lost {
 		l.opened = longAgo // on another clock
+		if l.waits != waitsForBackend && !l.site.hasAskers() {
+			if !l.ended.Swap(true) {
+				l.fence.Bump() // nobody is left who has kept anything
+				l.site.letGo()
+			}
+			continue
+		}
 		l.site.orphan(l)
 	}
 }

@@ -120,7 +120,7 @@ func (q *queryCache) whyNot(v *ruling) string {
 		return bypassUnconfirmed
 	}
 	if _, ok := v.reads.Capture(); !ok {
-		return bypassFenced
+		return q.whyFenced()
 	}
 	if doubt := q.follower.doubt(v); !doubt.None() {
 		return bypassUnsettled

@@ -3,6 +3,9 @@ package lifeguard_test
 import (
 	"database/sql"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lifeguard-go/lifeguard"
 	"github.com/lifeguard-go/lifeguard/pgtest"
@@ -143,4 +146,62 @@ func TestALostBackendWhoseStartNobodyHasReadIsEnded(t *testing.T) {
 	<-late.done
 	c.warm(allItems)
 	c.same("after", allItems)
+}
+
+func TestRawSaysWhyNothingIsAnsweredFromMemory(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	c.warm(oneItem, 1)
+	conn, err := c.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Raw(func(driverConn any) error { _, err := lifeguard.PgxConn(driverConn); return err }); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the reason", func() bool {
+		c.read(oneItem, 1)
+		return c.stats().Bypasses["raw"] > 0
+	})
+	_ = conn.Close()
+	c.warm(oneItem, 1)
+}
+
+func TestAHijackedConnectionIsTheApplications(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the pool waits for pgx to clean up, which it does not do then")
+	}
+	c := openCached(t, cacheSchema)
+	c.warm(oneItem, 1)
+	conn, err := c.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mine *pgconn.PgConn
+	err = conn.Raw(func(driverConn any) error {
+		pg, err := lifeguard.PgxConn(driverConn)
+		if err != nil {
+			return err
+		}
+		hijacked, err := pg.PgConn().Hijack()
+		if err != nil {
+			return err
+		}
+		mine, err = pgconn.Construct(hijacked)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	time.Sleep(2500 * time.Millisecond) // longer than a lost backend may live
+	if err := mine.Exec(t.Context(), "update item set name = 'mine' where id = 1").Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.same("after a write of the application's own", oneItem, 1)
+	if err := mine.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the end of the backend", func() bool { return c.stats().Unsettled == 0 })
+	c.warm(oneItem, 1)
+	c.same("after its end", oneItem, 1)
 }

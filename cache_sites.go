@@ -29,6 +29,7 @@ type site struct {
 	name        siteName
 	ledger      *cache.Ledger
 	generations *catalog.Generations
+	raws        atomic.Int64                  // connections in the application's own hands
 	readers     atomic.Pointer[[]*queryCache] // told when versions have grown; replaced, never changed
 
 	// Guarded by sites.mu.
@@ -217,6 +218,12 @@ func (p *site) exit(q *queryCache) {
 	p.askers = slices.DeleteFunc(p.askers, is)
 	readers := slices.DeleteFunc(slices.Clone(*p.readers.Load()), is)
 	p.readers.Store(&readers)
+}
+
+func (p *site) hasAskers() bool {
+	inProcess.mu.Lock()
+	defer inProcess.mu.Unlock()
+	return len(p.askers) > 0
 }
 
 // orphan finds somebody else who asks for a commit, now or when there is one.

@@ -30,6 +30,7 @@ const (
 	bypassLeased    = "leased"          // in a transaction, or on a pinned sql.Conn
 	bypassNew       = "new"             // not seen often enough to be analysed
 	bypassSession   = "session_unknown" // SET and its relatives, or DDL: read again first
+	bypassRaw       = "raw"             // somebody has a connection in his own hands: sql.Conn.Raw
 	bypassFenced    = "fenced"          // a commit to its tables is under way
 	bypassArguments = "arguments"       // of a type whose values cannot be compared
 	bypassClock     = "clock_argument"  // "today" and its relatives
@@ -53,7 +54,7 @@ const (
 //
 //nolint:gochecknoglobals // a constant
 var bypassReasons = []string{
-	bypassLeased, bypassNew, bypassSession, bypassFenced, bypassArguments, bypassClock, bypassLarge, bypassUnprofitable, bypassTypes,
+	bypassLeased, bypassNew, bypassSession, bypassFenced, bypassRaw, bypassArguments, bypassClock, bypassLarge, bypassUnprofitable, bypassTypes,
 	bypassUnlogged, bypassStandby, bypassProxied, bypassExecMode, bypassNowhere, bypassEarlier, bypassNoCache,
 	bypassExcluded, bypassUnlisted, bypassFlight,
 	bypassUnconfirmed, bypassUnpublished, bypassUnsettled,

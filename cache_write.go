@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -224,6 +225,12 @@ func (c *Conn) guardRaw(ctx context.Context) error {
 	if !cc.inRaw {
 		q.forgetCatalog(c.ph)
 		cc.raw, cc.inRaw = c.ph.raiseEverything(), true
+		if cc.site != nil {
+			cc.site.raws.Add(1)
+		}
+		if q.mode == CacheLocal {
+			cc.rawLong = time.AfterFunc(rawIsLong, q.tellOfRaw)
+		}
 	}
 	return nil
 }
@@ -236,6 +243,13 @@ func (c *Conn) endRaw() {
 	}
 	q, fence := c.core.keeper(), cc.raw
 	cc.raw, cc.inRaw = nil, false
+	if cc.site != nil {
+		cc.site.raws.Add(-1)
+	}
+	if cc.rawLong != nil {
+		cc.rawLong.Stop()
+		cc.rawLong = nil
+	}
 	if c.ph.dead() || c.ph.pg.IsBusy() {
 		if l := newLost(c.ph, fence, true); l != nil {
 			l.hands = c.ph.pg.CleanupDone()
@@ -251,4 +265,24 @@ func (c *Conn) endRaw() {
 	q.forgetCatalog(c.ph)
 	q.counts.invalidated[causeRaw].Add(1)
 	fence.Bump()
+}
+
+// rawIsLong is how long sql.Conn.Raw may keep the cache off without a word.
+const rawIsLong = 10 * time.Second
+
+// tellOfRaw says, once, why nothing is answered from memory.
+func (q *queryCache) tellOfRaw() {
+	q.rawTold.Do(func() {
+		q.core.cfg.Logger.Warn("lifeguard: a sql.Conn whose Raw was called has been held for long, and nothing is answered from memory "+
+			"until it is closed, as it may write anything; connect with pgx itself to LISTEN, or close the sql.Conn in between",
+			"pool", q.core.cfg.Name, "held_ms", rawIsLong.Milliseconds())
+	})
+}
+
+// whyFenced says what kind of fence is in the way.
+func (q *queryCache) whyFenced() string {
+	if p := q.site.Load(); p != nil && p.raws.Load() > 0 {
+		return bypassRaw
+	}
+	return bypassFenced
 }

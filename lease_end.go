@@ -41,9 +41,8 @@ func (co *core) giveBackSlot(ph *physical, s *slot) {
 		return
 	}
 	s.setState(SlotDraining)
-	cleaned := ph.pg.CleanupDone()
 	co.pool.inBackground(func() {
-		<-cleaned
+		ph.awaitCleanup()
 		co.limiter.release(s)
 	})
 }

@@ -178,7 +178,7 @@ func (ph *physical) sweep(texts *openTexts) error {
 // and drains in the background, for 15 s at most.
 func (ph *physical) close(ctx context.Context) {
 	if ph.pg.IsClosed() {
-		<-ph.pg.CleanupDone()
+		ph.awaitCleanup()
 	} else {
 		ph.hangUp(ctx)
 	}
@@ -189,9 +189,22 @@ func (ph *physical) close(ctx context.Context) {
 func (ph *physical) release() {
 	ph.forgetAll()
 	if ph.pg.IsClosed() {
-		<-ph.pg.CleanupDone()
+		ph.awaitCleanup()
 	}
 	_ = ph.conn.Close()
+}
+
+// cleanupLimit is longer than pgx takes to clean up. One that the application has hijacked
+// is never cleaned up.
+const cleanupLimit = 16 * time.Second
+
+func (ph *physical) awaitCleanup() {
+	timer := time.NewTimer(cleanupLimit)
+	defer timer.Stop()
+	select {
+	case <-ph.pg.CleanupDone():
+	case <-timer.C:
+	}
 }
 
 // hangUpLimit bounds how long a session may take to end on the server.
