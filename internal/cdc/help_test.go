@@ -128,8 +128,23 @@ func listenOn(t testing.TB, dsn, schema string, change ...func(*Config)) *listen
 	l.conn = connect(t, dsn)
 	l.exec(schema)
 	l.Consumer = start(l.config(change...), false)
-	t.Cleanup(l.Close)
+	t.Cleanup(l.gone)
 	return l
+}
+
+// gone closes the consumer, and waits until the server has noticed: it drops no database
+// with a slot.
+func (l *listener) gone() {
+	l.Close()
+	if l.conn.IsClosed() {
+		return
+	}
+	ctx := context.Background()
+	eventually(l.t, "the slots are gone", func() bool {
+		var n int
+		err := l.conn.QueryRow(ctx, "select count(*) from pg_replication_slots where database = current_database()").Scan(&n)
+		return err != nil || n == 0
+	})
 }
 
 func (l *listener) config(change ...func(*Config)) Config {

@@ -85,8 +85,8 @@ func reasonOf(err error) Reason {
 		return NoPublication // it was dropped under the stream
 	case refused.Code == "08P01":
 		return Proxied // a pooler that knows no replication
-	case refused.Code == "55006" || refused.Code == "55000":
-		return SlotLost
+	case refused.Code == "55006" || refused.Code == "55000" || refused.Code == "57P01":
+		return SlotLost // dropped, or its walsender terminated
 	}
 	return Unreachable
 }
