@@ -38,7 +38,7 @@ func lookAtConnections(ctx context.Context, e *exam) error {
 	if e.Instances == 0 && c.instances > 1 && e.cfg.Cache == lifeguard.CacheLocal {
 		e.add(
 			"cache", Warn, fmt.Sprintf("lifeguard_cache=local, and sessions come from %d instances", c.instances),
-			"An instance does not notice what another one writes.", "lifeguard_cache=off, unless one of them alone writes and reads",
+			"An instance does not notice what another one writes.", "lifeguard_cache=cdc or off, unless one of them alone writes and reads",
 		)
 	}
 	return nil

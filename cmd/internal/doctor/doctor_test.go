@@ -229,6 +229,7 @@ func TestSettingsThatHurtAreFound(t *testing.T) {
 		{set("session_replication_role", "replica"), "defaults.triggers", Error, []string{"foreign keys"}},
 		{set("lifeguard_cache", "local") + "&default_query_exec_mode=exec", "cache", Warn, []string{"no effect"}},
 		{set("lifeguard_cache", "ttl") + "&lifeguard_cache_ttl=3s", "cache", Note, []string{"3s old"}},
+		{set("lifeguard_cache", "cdc"), "replication.wal_level", Error, []string{"lifeguard_cache=cdc", "'logical'"}},
 		{set("lifeguard_limit", "4") + "&pool_max_conns=10", "dsn", Note, []string{"pool_max_conns=4"}},
 		{set("lifeguard_fleet_budget", "4"), "dsn", Note, []string{"only 4"}},
 		{set("lifeguard_queue", "0"), "dsn", Note, []string{"nobody waits"}},

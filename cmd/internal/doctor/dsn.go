@@ -168,7 +168,7 @@ func (e *exam) cacheSettings() {
 		e.add(
 			"cache", Error, fmt.Sprintf("lifeguard_cache=local with %d instances that write", e.Instances),
 			"An instance does not notice what another one writes, and serves what was true before.",
-			"lifeguard_cache=off, or lifeguard_cache=ttl with an age that the application can bear",
+			"lifeguard_cache=cdc, or off, or ttl with an age that the application can bear",
 		)
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/lifeguard-go/lifeguard"
 )
 
 // cdc tells whether the settings ask for a cache that follows the server's log.
-func (e *exam) cdc() bool { return string(e.cfg.Cache) == "cdc" }
+func (e *exam) cdc() bool { return e.cfg.Cache == lifeguard.CacheCDC }
 
 // needed is the level of what only such a cache needs.
 func (e *exam) needed() Level {
@@ -17,7 +19,7 @@ func (e *exam) needed() Level {
 	return Note
 }
 
-const whyReplication = "A cache that follows everybody's writes through logical replication needs it; nothing else does."
+const whyReplication = "lifeguard_cache=cdc, which follows everybody's writes through logical replication, needs it; nothing else does."
 
 func lookAtReplication(ctx context.Context, e *exam) error {
 	before := len(e.report.Findings)
