@@ -212,23 +212,29 @@ func TestATrialThatIsCancelledIsNoTrial(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := testLimiter(t, limiterConfig{limit: 1})
+		trying := func() bool {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+
+			return l.trial.on
+		}
 		teach(t, l, request{fingerprint: 1}, 40, time.Millisecond)
 		s := take(t, l, request{fingerprint: 1})
 		gone := ask(within(t, 10*time.Millisecond), l, request{fingerprint: 2})
-		if !l.trial.on {
+		if !trying() {
 			t.Fatal("a new shape is not tried")
 		}
 		pass(10 * time.Millisecond)
-		if gone.err == nil || l.trial.on {
-			t.Fatalf("gone with %v, trial %+v", gone.err, l.trial)
+		if gone.err == nil || trying() {
+			t.Fatalf("gone with %v, and the trial goes on", gone.err)
 		}
 		ask(within(t, 10*time.Millisecond), l, request{fingerprint: 3})
-		if !l.trial.on {
+		if !trying() {
 			t.Error("the next new shape is not tried")
 		}
 		l.release(s)
 		drain(l)
-		if l.trial.on {
+		if trying() {
 			t.Error("all is over and a trial is on")
 		}
 	})
