@@ -119,6 +119,11 @@ bench-batch: ## bulk loads, through every way to PostgreSQL; writes docs/perform
 bench-cache: ## hits, misses and what the cache costs, beside pgx/stdlib and a constant row; writes docs/performance.md, 5 minutes
 	cd benchmarks && go run ./cache -out ../docs
 
+.PHONY: probe-cdc
+probe-cdc: ## lifeguard_cache=cdc for long: 6,000 rounds of the visibility race, 500,000 rows, a minute of the bound; reports the lag
+	LIFEGUARD_CDC_ROUNDS=6000 go test -count=1 -v -timeout 20m -run 'Instant|Standby|LargeTransaction' ./internal/cdc
+	LIFEGUARD_CDC_SECONDS=60 go test -count=1 -v -timeout 20m -run 'OlderThanTheBound|TheTimeFromACommit' .
+
 .PHONY: build
 build: ## compile every module
 	@set -e; for m in $(MODULES); do echo "go build in $$m"; (cd $$m && go build -o /dev/null ./...); done
