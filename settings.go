@@ -87,9 +87,6 @@ func isSetting(key string) bool {
 
 // readEnvironment lets set, non-empty variables override cfg.
 func readEnvironment(cfg *Config, getenv func(string) string) error {
-	if getenv("LIFEGUARD_REDIS") != "" {
-		return errRedis
-	}
 	for i := range settings {
 		s := &settings[i]
 		if text := getenv(s.env()); text != "" {

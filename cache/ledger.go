@@ -156,6 +156,17 @@ func (l *Ledger) forget(relations []Relation) {
 	}
 }
 
+// State tells a relation's version, and whether a fence is up on it or on everything.
+func (l *Ledger) State(of Relation) (version uint64, fenced bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	fenced = l.everything.fences.Load() != 0
+	if r := l.relations[of]; r != nil {
+		return r.version.Load(), fenced || r.fences.Load() != 0
+	}
+	return 0, fenced
+}
+
 // Snapshot is the state of some relations at one moment.
 type Snapshot struct {
 	of *dependencies

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -118,6 +119,18 @@ func (m *Memory) Sweep(dead func(*Entry) bool) {
 			})
 		}
 	}
+}
+
+// Under says what the entries take whose keys begin so. It looks at all.
+func (m *Memory) Under(prefix string) Usage {
+	var u Usage
+	for key, e := range m.cache.All() {
+		if strings.HasPrefix(key, prefix) {
+			u.Entries++
+			u.Bytes += int64(weight(key, e))
+		}
+	}
+	return u
 }
 
 // Usage implements Store.

@@ -2,8 +2,12 @@ package catalog
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -60,4 +64,50 @@ func (c *Catalog) IsView(relation Relation) bool {
 	defer k.mu.Unlock()
 	r := k.relations[relation]
 	return r != nil && r.Kind == "v"
+}
+
+// Calls returns the functions that an analysed text calls, as far as is remembered, sorted:
+// with their schema unless they came with the server.
+func (c *Catalog) Calls(sql string) []string {
+	candidate, _ := Gate(sql)
+	k := c.current()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var called []string
+	for _, n := range candidate.calls {
+		for _, f := range k.functions[n.name] {
+			if n.schema != "" && n.schema != f.Schema {
+				continue
+			}
+			if name := f.shown(); !slices.Contains(called, name) {
+				called = append(called, name)
+			}
+		}
+	}
+	slices.Sort(called)
+	return called
+}
+
+func (f *function) shown() string {
+	if f.Built {
+		return f.Name
+	}
+	return f.Schema + "." + f.Name
+}
+
+// KeySettings takes a [Session] key apart, for people.
+func KeySettings(key string) map[string]string {
+	var s sessionState
+	if err := json.NewDecoder(strings.NewReader(key)).Decode(&s); err != nil {
+		return nil
+	}
+	all := maps.Clone(s.Settings)
+	if all == nil {
+		all = make(map[string]string)
+	}
+	all["database"], all["user"], all["schemas"] = s.Database, s.User, strings.Join(s.Schemas, ", ")
+	if s.SessionUser != s.User {
+		all["session_user"] = s.SessionUser
+	}
+	return all
 }
