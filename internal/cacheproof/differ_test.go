@@ -151,7 +151,7 @@ func answerOf(ctx context.Context, db *sql.DB, s statement) string {
 		}
 		b.WriteByte('\n')
 		for _, v := range into {
-			writeValue(&b, *v.(*any))
+			writeValue(&b, *v.(*any)) //nolint:errcheck // it is what was made above
 		}
 	}
 	if rows.Err() != nil {

@@ -142,8 +142,7 @@ select 1 + 'x'
 select * from nowhere
 select nofunction(1)
 select 1; select 2
-select
-select from int4_tbl
+select distinct from int4_tbl
 select current_date = current_date, current_user is not null
 select timestamptz '2000-01-01 00:00+00' at time zone 'America/New_York', timezone('UTC', timestamptz '2000-01-01 00:00+00')
 select pg_sleep(0), txid_current() > 0

@@ -35,7 +35,7 @@ const historyLength = 4000
 func TestWhatReadersSeeIsLinearizable(t *testing.T) {
 	seed := uint64(soak("LIFEGUARD_PROOF_SEED", int(time.Now().UnixNano()%1_000_000)))
 	t.Logf("LIFEGUARD_PROOF_SEED=%d", seed)
-	wanted := soak("LIFEGUARD_PROOF_OPS", 16_000)
+	wanted := soak("LIFEGUARD_PROOF_OPS", 12_000)
 	kinds := worldKinds
 	if only := os.Getenv("LIFEGUARD_PROOF_WORLD"); only != "" {
 		kinds = slices.DeleteFunc(slices.Clone(kinds), func(k worldKind) bool { return k.name != only })

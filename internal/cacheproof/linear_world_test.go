@@ -205,4 +205,4 @@ func tableOf(register int) string { return []string{"a", "b", "c"}[register/keys
 func keyOf(register int) int { return register % keys }
 
 // pgxOf returns the connection below.
-func pgxOf(driverConn any) *pgx.Conn { return driverConn.(interface{ Conn() *pgx.Conn }).Conn() }
+func pgxOf(driverConn any) *pgx.Conn { return driverConn.(interface{ Conn() *pgx.Conn }).Conn() } //nolint:errcheck // both drivers have it

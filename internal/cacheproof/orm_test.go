@@ -233,9 +233,9 @@ func useSqlx(t *testing.T, db *sql.DB) {
 	query, args, err := sqlx.In("SELECT id, name FROM owners WHERE id IN (?) AND name <> ? ORDER BY id", []int64{1, 3, 5}, "x")
 	must(t, err, x.SelectContext(ctx, &list, x.Rebind(query), args...))
 	rows, err := x.NamedQueryContext(ctx, "SELECT name FROM pets WHERE owner_id = :id AND weight < :weight ORDER BY id", map[string]any{"id": 4, "weight": 40.5})
-	must(t, err, rows.Close())
+	must(t, err, rows.Close()) //nolint:sqlclosecheck // at once
 	prepared, err := x.PrepareNamedContext(ctx, "SELECT count(*) FROM pets WHERE born > :born")
-	must(t, err, prepared.GetContext(ctx, new(int), map[string]any{"born": time.Date(2020, 1, 10, 0, 0, 0, 0, time.UTC)}), prepared.Close())
+	must(t, err, prepared.GetContext(ctx, new(int), map[string]any{"born": time.Date(2020, 1, 10, 0, 0, 0, 0, time.UTC)}), prepared.Close()) //nolint:sqlclosecheck // at once
 	found, err := x.QueryxContext(ctx, "SELECT * FROM pets ORDER BY id LIMIT 2")
-	must(t, err, found.Close())
+	must(t, err, found.Close()) //nolint:sqlclosecheck // at once
 }
