@@ -65,7 +65,7 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 			target := page
 			if path != "" {
 				target = filepath.ToSlash(filepath.Join(filepath.Dir(page), path))
-				if _, err := os.Stat(filepath.Join(root, target)); err != nil && target != "docs/cache.md" { // is being written
+				if _, err := os.Stat(filepath.Join(root, target)); err != nil {
 					t.Errorf("%s: %s is not there", page, link)
 					continue
 				}
