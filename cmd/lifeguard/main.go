@@ -52,6 +52,7 @@ func commands() []command {
 	return []command{
 		{name: "demo", summary: "run a mixed workload, or an overload, on a real PostgreSQL", run: runDemo},
 		{name: "doctor", summary: "say what is wrong with a DSN and the server behind it", run: runDoctor},
+		{name: "explain", summary: "tell whether the query cache keeps a statement's results, or why not", run: runExplain},
 		{name: "metrics-server", summary: "serve the metrics of a light workload on :9898", run: runMetricsServer},
 		{name: "seed", summary: "fill a pet shop with many rows, or load a CSV file", run: runSeed},
 	}
@@ -129,6 +130,15 @@ func printHelp(w io.Writer) {
 
 // parse reads a command's flags, which are all it takes. Help goes to out.
 func parse(flags *flag.FlagSet, args []string, out output, intro string) error {
+	rest, err := parseArguments(flags, args, out, intro)
+	if err == nil && len(rest) > 0 {
+		return &usageError{command: flags.Name(), text: fmt.Sprintf("unexpected argument %q", rest[0])}
+	}
+	return err
+}
+
+// parseArguments is parse for a command that takes arguments behind its flags.
+func parseArguments(flags *flag.FlagSet, args []string, out output, intro string) ([]string, error) {
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
 	err := flags.Parse(args)
@@ -137,11 +147,9 @@ func parse(flags *flag.FlagSet, args []string, out output, intro string) error {
 		fmt.Fprint(out, intro, "\nFlags:\n\n")
 		flags.SetOutput(out)
 		flags.PrintDefaults()
-		return err
+		return nil, err
 	case err != nil:
-		return &usageError{command: flags.Name(), text: err.Error()}
-	case flags.NArg() > 0:
-		return &usageError{command: flags.Name(), text: fmt.Sprintf("unexpected argument %q", flags.Arg(0))}
+		return nil, &usageError{command: flags.Name(), text: err.Error()}
 	}
-	return nil
+	return flags.Args(), nil
 }
