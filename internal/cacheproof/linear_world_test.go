@@ -95,7 +95,7 @@ func newWorld(t testing.TB, kind worldKind) *world {
 		t.Fatal(err)
 	}
 	w.db = sql.OpenDB(w.of)
-	w.db.SetMaxIdleConns(16)
+	w.db.SetMaxIdleConns(40)
 	t.Cleanup(func() { _ = w.db.Close() })
 	return w
 }
