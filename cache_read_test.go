@@ -234,3 +234,25 @@ func TestATextWhoseHitsDoNotPayBypassesTheCacheForAWhile(t *testing.T) {
 		})
 	}
 }
+
+// An entry that no read can be served any more must not wait for somebody to push it out.
+func TestResultsOfDroppedVersionsDoNotLinger(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	c.warm(oneItem, 1)
+	c.warm("select name from other where id = $1", 1)
+	for i := range 50 {
+		c.read(oneItem, i)
+	}
+	before := c.stats()
+	if before.Entries != 51 {
+		t.Fatalf("%+v", before)
+	}
+	mustExec(t, c, "update item set name = name where id = 1")
+	eventually(t, "the results of item to go", func() bool { return c.stats().Entries == 1 })
+	if after := c.stats(); after.Bytes >= before.Bytes/10 {
+		t.Errorf("%d bytes of %d are left", after.Bytes, before.Bytes)
+	}
+	if !c.isWarm("select name from other where id = $1", 1) {
+		t.Error("the other table's went too")
+	}
+}
