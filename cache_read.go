@@ -193,13 +193,20 @@ func (q *queryCache) skips(v *ruling) string {
 // question puts the key of a query in c.key, or says why there is none.
 func (c *Conn) question(v *ruling, args []driver.NamedValue) (reason string) {
 	for i := range args {
-		if isOption(args[i].Value) {
+		if !isPlain(args[i].Value) && isOption(args[i].Value) {
 			return bypassArguments
 		}
 	}
 	b, ok := cache.AppendArguments(v.key(c.key[:0]), args)
 	clock := false
 	for i := 0; ok && i < len(args); i++ {
+		if text, is := args[i].Value.(string); is {
+			clock = clock || catalog.ReadsClock(text)
+			continue
+		}
+		if isPlain(args[i].Value) {
+			continue
+		}
 		clock = clock || cache.HasText(args[i].Value, catalog.ReadsClock)
 		made, computes := computed(args[i].Value)
 		if !computes {
@@ -217,6 +224,16 @@ func (c *Conn) question(v *ruling, args []driver.NamedValue) (reason string) {
 	}
 	c.key = b
 	return ""
+}
+
+// isPlain reports whether an argument is of a type that most are: one that is neither an
+// option of pgx nor computes anything, and is found out without a look at its methods.
+func isPlain(value any) bool {
+	switch value.(type) {
+	case nil, int64, string, int, int32, bool, float64, time.Time:
+		return true
+	}
+	return false
 }
 
 // isOption reports whether pgx takes an argument for an instruction.

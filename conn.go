@@ -91,7 +91,7 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 // guard what it writes, send, observe.
 func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
 	st, known := c.statement(query)
-	if len(args) > 0 && !prepared && c.core.guarding() != nil {
+	if len(args) > 0 && !isPlain(args[0].Value) && !prepared && c.core.guarding() != nil {
 		text, values, err := namedToOrdinal(ctx, query, args)
 		if err != nil {
 			return nil, c.turnedAway(ctx, st, verbExecute, err)
@@ -142,7 +142,7 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 // exec is the one path of everything that returns no rows.
 func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
 	st := c.core.known.Analyze(query)
-	if len(args) > 0 && !prepared && c.core.guarding() != nil {
+	if len(args) > 0 && !isPlain(args[0].Value) && !prepared && c.core.guarding() != nil {
 		var err error
 		if query, args, err = namedToOrdinal(ctx, query, args); err != nil {
 			return nil, c.turnedAway(ctx, st, verbExecute, err)

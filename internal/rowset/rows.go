@@ -1,6 +1,7 @@
 package rowset
 
 import (
+	"bytes"
 	"database/sql/driver"
 	"encoding/binary"
 	"fmt"
@@ -36,8 +37,8 @@ func (s *Set) Rows(maps *Maps) *Rows {
 	return &Rows{set: s, maps: maps}
 }
 
-// maxShared is how large an arena may be for texts to point into it: each that the
-// application keeps keeps all of it in memory.
+// maxShared is how large an arena, or else a copy of a row, may be for texts to point into
+// it: each that the application keeps keeps all of it in memory.
 const maxShared = 1 << 10
 
 // Next implements driver.Rows.
@@ -47,6 +48,9 @@ func (r *Rows) Next(dest []driver.Value) error {
 	}
 	row, shares := r.set.arena[r.row:r.rest], len(r.set.arena) <= maxShared
 	fields := r.set.columns.fields
+	if !shares && r.set.columns.texts > 1 && len(row) <= maxShared {
+		row, shares = bytes.Clone(row), true // one copy for all texts of the row
+	}
 	for i := range fields {
 		f := &fields[i]
 		var src []byte

@@ -24,6 +24,7 @@ type Set struct {
 type Columns struct {
 	fields  []field
 	size    int         // of the heap
+	texts   int         // columns whose bytes are the text
 	weighed atomic.Bool // a Set has them in its size
 }
 
@@ -61,7 +62,13 @@ func NewColumns(descriptions []pgconn.FieldDescription) *Columns {
 		rest = rest[len(d.Name):]
 	}
 	size := columnsSize + cap(fields)*int(unsafe.Sizeof(field{})) + blockSize(names.Cap())
-	return &Columns{fields: fields, size: size}
+	c := &Columns{fields: fields, size: size}
+	for i := range fields {
+		if fields[i].kind == kindString {
+			c.texts++
+		}
+	}
+	return c
 }
 
 // Describe reports whether these are the columns of the descriptions.

@@ -260,3 +260,42 @@ func TestTagIsWhatTheServerSaid(t *testing.T) {
 		}
 	}
 }
+
+// Texts of a large result point into a copy of their row, never into the set, which would
+// stay in memory for one of them; those of a small one cost nothing.
+func TestTextsOfALargeResultTakeOneCopyOfTheirRow(t *testing.T) {
+	fields := make([]pgconn.FieldDescription, 6)
+	row := make([][]byte, len(fields))
+	for i := range fields {
+		fields[i] = pgconn.FieldDescription{Name: "t", DataTypeOID: pgtype.TextOID}
+		row[i] = []byte(fmt.Sprint("the text of column ", i))
+	}
+	for _, c := range []struct {
+		rows   int
+		copies float64 // of each row
+	}{{1, 0}, {1000, 1}} {
+		b := rowset.NewBuilder(rowset.NewColumns(fields), c.rows, 1<<30)
+		for range c.rows {
+			b.Add(row)
+		}
+		set := b.Set(pgconn.CommandTag{})
+		var maps rowset.Maps
+		dest := make([]driver.Value, len(fields))
+		got := testing.AllocsPerRun(3, func() {
+			rows := set.Rows(&maps)
+			for rows.Next(dest) == nil {
+				for i := range dest {
+					if dest[i] != string(row[i]) {
+						t.Fatalf("%v", dest[i])
+					}
+				}
+			}
+			_ = rows.Close()
+		})
+		// One for the Rows, and one for each value's place in an interface.
+		want := 1 + float64(c.rows)*(float64(len(fields))+c.copies)
+		if got > want+2 {
+			t.Errorf("%d rows: %v allocations, not %v", c.rows, got, want)
+		}
+	}
+}
