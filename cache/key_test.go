@@ -18,8 +18,8 @@ type (
 	rank    int64
 	uuid    [16]byte
 	point   struct{ X, Y float64 }
-	address struct{ p *int }
-	method  struct{ n int }
+	address struct{ P *int }
+	method  struct{ N int }
 )
 
 func (*method) Value() (driver.Value, error) { return nil, nil } //nolint:nilnil // a test's
@@ -117,7 +117,7 @@ type jsonTick struct{ N int }
 
 func (jsonTick) MarshalJSON() ([]byte, error) { return time.Now().MarshalJSON() }
 
-type circle struct{ next *circle }
+type circle struct{ Next *circle }
 
 func oneID() any { type id int; return []id{7} }
 
