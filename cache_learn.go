@@ -162,6 +162,7 @@ func sendsUnasked(cfg *pgx.ConnConfig) bool {
 		return cfg.DescriptionCacheCapacity <= 0
 	case pgx.QueryExecModeDescribeExec:
 		return false
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
 	}
 	return true
 }
