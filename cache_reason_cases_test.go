@@ -125,6 +125,7 @@ func reasonsElsewhere() map[string]string {
 		"unconfirmed":        "lifeguard_cache=cdc",
 		"unpublished":        "lifeguard_cache=cdc",
 		"unsettled":          "lifeguard_cache=cdc",
+		"raw":                "a connection in Raw",
 		"other":              "none",
 	}
 }
