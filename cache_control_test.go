@@ -69,7 +69,7 @@ func TestAgeCountsFromWhenTheQueryWasSent(t *testing.T) {
 		led <- fmt.Sprint(got, err)
 	}()
 	eventually(t, "a slow query", func() bool { return c.blocked() == 1 })
-	time.Sleep(100 * time.Millisecond) // its age, which nothing shows
+	<-time.After(100 * time.Millisecond) // its age, which nothing shows
 	fresh := make(chan string, 1)
 	go func() {
 		got, err := readAll(lifeguard.WithCache(t.Context(), lifeguard.MaxAge(100*time.Millisecond)), c.DB, query)

@@ -94,7 +94,7 @@ func TestExplainCacheTellsWhatIsInMemory(t *testing.T) {
 	if x.Entries != 2 || x.Bytes == 0 || x.Hits < 2 || x.Entry == nil || x.Entry.Rows != 1 || x.Entry.Bytes == 0 {
 		t.Errorf("%+v, %+v", x, x.Entry)
 	}
-	time.Sleep(20 * time.Millisecond) // an age
+	<-time.After(20 * time.Millisecond) // an age
 	if x = c.explain(oneItem, 1); x.Entry == nil || x.Entry.Age < 20*time.Millisecond {
 		t.Errorf("%+v", x.Entry)
 	}

@@ -59,7 +59,7 @@ func waysToWrite() map[string]func(context.Context, *sql.DB, string) error {
 			if err != nil {
 				return err
 			}
-			defer tx.Rollback() //nolint:errcheck // committed
+			defer tx.Rollback()
 			if _, err := tx.ExecContext(ctx, update, name); err != nil {
 				return err
 			}
@@ -141,7 +141,7 @@ func TestATransactionThatIsOlderThanTheCacheIsWaitedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback() //nolint:errcheck // committed
+	defer tx.Rollback()
 	if _, err := tx.ExecContext(t.Context(), "update item set name = 'new' where id = 1"); err != nil {
 		t.Fatal(err)
 	}

@@ -28,8 +28,8 @@ Without -dsn it takes LIFEGUARD_URL, or finds or starts an empty PostgreSQL. The
 is 0 if the results are kept, 1 if they are not, and 2 after an error.
 `
 
-// exitError is the exit status of a command whose 1 says something else.
-const exitError statusError = 2
+// errExplain is the exit status of a command whose 1 says something else.
+const errExplain statusError = 2
 
 func runExplain(ctx context.Context, args []string, out output) error {
 	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
@@ -45,7 +45,7 @@ func runExplain(ctx context.Context, args []string, out output) error {
 	x, err := explainOn(ctx, *dsn, rest[0], rest[1:])
 	if err != nil {
 		fmt.Fprintf(out.errors, "lifeguard explain: %v\n", err)
-		return exitError
+		return errExplain
 	}
 	if err := printExplanation(out, x, *asJSON); err != nil {
 		return err
