@@ -9,6 +9,7 @@ var sentences = map[string]string{
 	bypassLeased:       "It runs in a transaction, or on a sql.Conn that has sent something: what it reads belongs to that transaction or session.",
 	bypassNew:          "It was not seen often enough: a text is analysed at its second sighting, and kept from the third on.",
 	bypassSession:      "The settings of the connection's session are not known at the moment: after SET and its relatives, DDL, or a call that may do anything, they are read again first.",
+	bypassRaw:          "Somebody has a connection in his own hands, by sql.Conn.Raw: what he writes there is not known.",
 	bypassFenced:       "A commit that touches its tables, or a write of which nobody knows where it goes, is under way.",
 	bypassArguments:    "An argument is of a type of which it cannot be said that equal values are sent as equal parameters, or is too long.",
 	bypassClock:        "An argument is a text such as 'today' or 'now', which may be read as a time.",
