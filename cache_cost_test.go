@@ -1,0 +1,116 @@
+package lifeguard_test
+
+import (
+	"context"
+	"database/sql"
+	"net"
+	"sync/atomic"
+	"testing"
+
+	"github.com/lifeguard-go/lifeguard"
+	"github.com/lifeguard-go/lifeguard/pgtest"
+)
+
+// turnConn counts how often the client turns from sending to waiting: round trips.
+type turnConn struct {
+	net.Conn
+	turns *atomic.Int64
+	sent  atomic.Bool
+}
+
+func (c *turnConn) Write(b []byte) (int, error) {
+	if !c.sent.Swap(true) {
+		c.turns.Add(1)
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *turnConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.sent.Store(false)
+	}
+	return n, err
+}
+
+// openCachedCounted is openCached over connections whose round trips are counted.
+func openCachedCounted(t *testing.T, schema string, settings ...string) (*cachedDB, *atomic.Int64) {
+	t.Helper()
+	dsn := pgtest.DSN(t)
+	plain := openDSN(t, dsn)
+	mustExec(t, plain, schema)
+	cfg := parse(t, withSettings(dsn, append([]string{"lifeguard_cache=local"}, settings...)...))
+	turns := &atomic.Int64{}
+	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &turnConn{Conn: conn, turns: turns}, nil
+	}
+	connector, err := lifeguard.NewConnector(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	t.Cleanup(func() { _ = db.Close() })
+	return openCachedOn(t, db, plain, dsn), turns
+}
+
+// A write that is known costs the round trips that it costs without a cache, and its
+// transaction one more where triggers may write elsewhere.
+func TestWhatAWriteCostsInRoundTrips(t *testing.T) {
+	const schema = cacheSchema + `
+		create table audited (id serial, name text); create table stamped (id serial, name text, at timestamptz);
+		create table log (name text);
+		create function note() returns trigger language plpgsql as $$ begin
+			insert into log values (new.name) on conflict do nothing; update other set name = 'noted' where id = 1; return new; end $$;
+		create trigger note after insert on audited for each row execute function note();
+		create function stamp() returns trigger language plpgsql as $$ begin new.at := now(); return new; end $$;
+		create trigger stamp before insert on stamped for each row execute function stamp()`
+	c, turns := openCachedCounted(t, schema, "pool_max_conns=1")
+	c.SetMaxOpenConns(1)
+	auto := func(text string) func() {
+		return func() { mustExec(t, c, text, "x") }
+	}
+	inTx := func(texts ...string) func() {
+		return func() {
+			tx, err := c.Begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range texts {
+				mustExec(t, tx, text, "x")
+			}
+			if err := tx.Commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const plain, stamped, audited = "update item set name = $1 where id = 1", "insert into stamped (name) values ($1)", "insert into audited (name) values ($1)"
+	for _, w := range []struct {
+		name string
+		want int64
+		do   func()
+	}{
+		{"an autocommit write", 1, auto(plain)},
+		{"with a trigger that computes", 1, auto(stamped)},
+		{"with a trigger that writes", 1, auto(audited)},
+		{"a transaction", 3, inTx(plain)},
+		{"a transaction of two", 4, inTx(plain, stamped)},
+		{"a transaction with a trigger that writes", 4, inTx(audited)}, // and what it has locked
+		{"a transaction with a setting", 4, inTx("select set_config('app.tenant', $1, true)", plain)},
+		{"a block", 1, func() { mustExec(t, c, "do $$ begin update item set name = 'done' where id = 2; end $$") }},
+	} {
+		for range 4 { // is learnt
+			w.do()
+		}
+		before := turns.Load()
+		w.do()
+		if n := turns.Load() - before; n != w.want {
+			t.Errorf("%s: %d round trips, not %d", w.name, n, w.want)
+		}
+		c.warm(allItems)
+		c.same("after "+w.name, allItems)
+	}
+}
