@@ -13,7 +13,9 @@ import (
 
 func TestTheAgeOfWhatIsServedIsMeasured(t *testing.T) {
 	for _, mode := range []string{"local", "ttl"} {
-		db, registry := openMeasured(t, withSettings(pgtest.DSN(t), "lifeguard_cache="+mode, "lifeguard_cache_ttl=1h", "lifeguard_cache_size=2MiB"), nil)
+		db, registry := openMeasured(t, pgtest.DSN(t), func(c *lifeguard.Config) {
+			c.Cache, c.CacheTTL, c.CacheSize = lifeguard.CacheMode(mode), time.Hour, 2<<20 // whatever the environment says
+		})
 		c := openCachedOn(t, db, nil, "")
 		mustExec(t, c, cacheSchema)
 		c.warm(oneItem, 1)
