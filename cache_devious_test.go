@@ -32,15 +32,19 @@ var deviousWrites = []struct {
 	{"MERGE's older brother", "", []string{"insert into item values (1, 'x') on conflict (id) do update set name = 'upserted'"}},
 	{"COPY (…) TO a file", "create function f() returns int language sql as $$ update item set name = 'copied' where id = 1; select 1 $$", []string{"copy (select f()) to '/dev/null'"}},
 	{"CREATE TEMP TABLE AS", "create function f() returns int language sql as $$ update item set name = 'temporary' where id = 1; select 1 $$", []string{"create temp table t as select f()"}},
-	{"a trigger of a temporary table", `create function f() returns trigger language plpgsql as $$ begin update item set name = 'by temp' where id = 1; return new; end $$`,
-		[]string{"create temp table t (i int)", "create trigger t after insert on t for each row execute function f()", "insert into t values (1)"}},
+	{
+		"a trigger of a temporary table", `create function f() returns trigger language plpgsql as $$ begin update item set name = 'by temp' where id = 1; return new; end $$`,
+		[]string{"create temp table t (i int)", "create trigger t after insert on t for each row execute function f()", "insert into t values (1)"},
+	},
 	{"SECURITY DEFINER", "create function f() returns int security definer set search_path = public language sql as $$ update item set name = 'definer' where id = 1; select 1 $$", []string{"select f()"}},
 	{"SET ROLE", "", []string{"set role pg_monitor", "reset role", "update item set name = 'role' where id = 1"}},
 	{"a default", "create function f() returns int language sql as $$ update item set name = 'defaulted' where id = 1; select 1 $$; create table d (id int default f(), n int)", []string{"insert into d (n) values (1)"}},
 	{"a check", `create function f(int) returns bool language plpgsql as $$ begin update item set name = 'checked' where id = 1; return true; end $$; create table d (id int check (f(id)))`, []string{"insert into d values (1)"}},
-	{"a policy", `create function f() returns bool language plpgsql as $$ begin update item set name = 'policy' where id = 1; return true; end $$;
+	{
+		"a policy", `create function f() returns bool language plpgsql as $$ begin update item set name = 'policy' where id = 1; return true; end $$;
 		create table d (id int); insert into d values (1); alter table d enable row level security; alter table d force row level security; create policy p on d using (f()); create role reader_of_d; grant select on d, item to reader_of_d; grant update on item to reader_of_d`,
-		[]string{"set role reader_of_d", "select count(*) from d", "reset role"}},
+		[]string{"set role reader_of_d", "select count(*) from d", "reset role"},
+	},
 	{"an operator", `create function f(int, int) returns bool language plpgsql as $$ begin update item set name = 'operator' where id = 1; return true; end $$; create operator ### (leftarg = int, rightarg = int, function = f)`, []string{"select 1 ### 2"}},
 	{"a cast", `create type odd as (a int); create function f(odd) returns int language plpgsql as $$ begin update item set name = 'cast' where id = 1; return 1; end $$; create cast (odd as int) with function f(odd)`, []string{"select row(1)::odd::int"}},
 	{"an aggregate", `create function f(int, int) returns int language plpgsql as $$ begin update item set name = 'aggregate' where id = 1; return 1; end $$; create aggregate agg(int) (sfunc = f, stype = int, initcond = '0')`, []string{"select agg(1)"}},

@@ -76,8 +76,8 @@ func TestACommitThatDidNotWaitForItsLogIsNotKeptBeforeThat(t *testing.T) {
 			mustExec(t, plain, "update other set name = name where id = 1") // writes the log
 			c.warm(allItems)
 			c.same("in the end", allItems)
-			conn.Close()
-			c.DB.Close()
+			_ = conn.Close()
+			_ = c.Close()
 		}
 	}
 }
@@ -193,7 +193,7 @@ func TestAHijackedConnectionIsTheApplications(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.Close()
-	time.Sleep(2500 * time.Millisecond) // longer than a lost backend may live
+	<-time.After(2500 * time.Millisecond) // longer than a lost backend may live
 	if err := mine.Exec(t.Context(), "update item set name = 'mine' where id = 1").Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -63,8 +63,8 @@ func (tx *cachedTx) noteEverything() {
 //	              outside          in a transaction
 //	SET LOCAL     nothing          to its end: whoever comes later meets the session as
 //	                               it was at BEGIN
-//	SET           unknown          unknown, but as it was at BEGIN after ROLLBACK
-//	opaque        unknown          unknown
+//	SET           unknown          the same, but as it was at BEGIN after ROLLBACK
+//	opaque        unknown          the same
 func (cc *cachedConn) settingsChange(idle bool, does *effects) {
 	switch tx := &cc.tx; {
 	case does.opaque:
