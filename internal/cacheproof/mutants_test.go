@@ -27,6 +27,7 @@ type proof struct{ dir, test, says string }
 
 var (
 	linear   = proof{".", "TestWhatReadersSeeIsLinearizable", "not linearizable"}
+	sessions = proof{"../..", "TestAHistoryIsTheSameWithAndWithoutTheCache", "cached "} // settings that outlive a checkout
 	lockstep = proof{"../..", "TestAProgramDoesTheSameWithAndWithoutTheCache", "a program of"}
 )
 
@@ -70,11 +71,11 @@ var mutants = []mutant{
 		"\t\tsaid := v.analysis\n\t\tsaid.Everything = said.Everything && len(said.Writes) == 0\n\t\tdoes.saidOf(&said)\n",
 	}}},
 	{"COMMIT without a fence", lockstep, more, []patch{{"cache_tx.go", "\tif tx.writes.None() && tx.schema == ruledOut {\n", "\tif true {\n"}}},
-	{"SET not noticed", lockstep, more, []patch{{"cache_write.go", "\tif does.session {\n", "\tif does.session && q == nil {\n"}}},
-	{"search_path not in the key", lockstep, more, []patch{{
+	{"SET not noticed", sessions, nil, []patch{{"cache_write.go", "\tif does.session {\n", "\tif does.session && q == nil {\n"}}},
+	{"search_path not in the key", sessions, nil, []patch{{
 		"internal/catalog/session.go", "\tkey, err := json.Marshal(state)", "\tstate.Schemas = nil\n\tdelete(state.Settings, \"search_path\")\n\tkey, err := json.Marshal(state)",
 	}}},
-	{"TimeZone not in the key", lockstep, more, []patch{{
+	{"TimeZone not in the key", sessions, nil, []patch{{
 		"internal/catalog/session.go", "\tkey, err := json.Marshal(state)", "\tdelete(state.Settings, \"TimeZone\")\n\tkey, err := json.Marshal(state)",
 	}}},
 	{"no closure over foreign keys", lockstep, more, []patch{{
