@@ -119,7 +119,7 @@ func TestAKnownBatchCostsNoRoundTripMore(t *testing.T) {
 	}{"copy": {table: "item"}, "upsert": {table: "item", config: upsert}, "trigger": {table: "watched"}} {
 		t.Run(name, func(t *testing.T) {
 			base := openCached(t, batchCacheSchema)
-			if err := base.DB.Close(); err != nil { // or who has no cache would look at writes, too
+			if err := base.Close(); err != nil { // or who has no cache would look at writes, too
 				t.Fatal(err)
 			}
 			trips := func(mode string, first int) int64 {

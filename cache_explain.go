@@ -158,7 +158,7 @@ func (c *Conn) explain(ctx context.Context, t *cachedText, args []driver.NamedVa
 		reason = bypassNoCache
 	}
 	if reason == "" {
-		reason = x.inMemory(c, t, s, args)
+		reason = c.explainMemory(&x, t, s, args)
 	}
 	switch {
 	case reason != "":
@@ -170,9 +170,9 @@ func (c *Conn) explain(ctx context.Context, t *cachedText, args []driver.NamedVa
 	return x.because(reason), nil
 }
 
-// inMemory says what memory has of a text, and why it has nothing of these arguments, if
+// explainMemory says what memory has of a text, and why it has nothing of these arguments, if
 // it never will.
-func (x *CacheExplanation) inMemory(c *Conn, t *cachedText, s *cacheSession, args []driver.NamedValue) (reason string) {
+func (c *Conn) explainMemory(x *CacheExplanation, t *cachedText, s *cacheSession, args []driver.NamedValue) (reason string) {
 	q := c.core.cache
 	x.Hits = t.hits.sum()
 	v := t.in(s)

@@ -15,7 +15,10 @@ func TestBytesThatAreHandedOutMayBeChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows.Next()
+	defer rows.Close()
+	if !rows.Next() {
+		t.Fatal(rows.Err())
+	}
 	var b, s sql.RawBytes
 	if err := rows.Scan(&b, &s); err != nil {
 		t.Fatal(err)
@@ -26,7 +29,7 @@ func TestBytesThatAreHandedOutMayBeChanged(t *testing.T) {
 	for i := range s {
 		s[i] = 'z'
 	}
-	rows.Close()
+	_ = rows.Close()
 	c.same("after", q)
 	c.same("after", q)
 }

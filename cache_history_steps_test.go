@@ -13,6 +13,7 @@ import (
 	"github.com/lifeguard-go/lifeguard"
 )
 
+//nolint:dupword // a column is named like its type
 const historySchema = `
 create type mood as enum ('sad', 'ok', 'happy');
 create table customer (id int primary key, name varchar(40) not null, mood mood not null default 'ok',
@@ -385,7 +386,7 @@ func (s *side) load(by through, how int, rows []historyBase, cached bool) error 
 	switch {
 	case how == 2 && s.conn != nil && by == throughConn:
 		return s.conn.Raw(func(driverConn any) error {
-			pg := driverConn.(interface{ Conn() *pgx.Conn }).Conn()
+			pg := driverConn.(interface{ Conn() *pgx.Conn }).Conn() //nolint:errcheck,forcetypeassert // a test may panic
 			_, err := pg.CopyFrom(ctx, pgx.Identifier{"base"}, []string{"id", "v"}, pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
 				return []any{rows[i].ID, rows[i].V}, nil
 			}))

@@ -116,6 +116,7 @@ func TestAHistoryIsTheSameWithAndWithoutTheCache(t *testing.T) {
 }
 
 func newHistory(t *testing.T, shape historyShape, seed uint64) *history {
+	t.Helper()
 	h := &history{t: t, r: rand.New(rand.NewPCG(seed, 7)), shape: shape, next: 1000}
 	schema := historySchema
 	if shape.volatile {
@@ -301,7 +302,7 @@ func described(rows *sql.Rows) (string, error) {
 			return b.String(), err
 		}
 		for _, v := range values {
-			v := *v.(*any)
+			v := *v.(*any) //nolint:errcheck,forcetypeassert // made above
 			fmt.Fprintf(&b, "%T:%v|", v, v)
 		}
 		b.WriteByte('\n')

@@ -73,6 +73,7 @@ func hitContestants(b *testing.B, keys int, run func(b *testing.B, db *sql.DB)) 
 }
 
 func benchmarkHits(b *testing.B, keys int, parallel bool) {
+	b.Helper()
 	ids := make([]any, keys)
 	for i := range ids {
 		ids[i] = int64(1 + i)

@@ -88,15 +88,20 @@ func useBriefly(ctx context.Context, db *sql.DB, r *rand.Rand) {
 				_ = tx.Rollback()
 			}
 		case 2:
-			if rows, err := db.QueryContext(ctx, allItems); err == nil {
-				rows.Next()
-				_ = rows.Close()
-			}
+			leaveEarly(ctx, db, allItems)
 		case 3:
 			_, _ = readAll(ctx, db, "select count(*) from item a, item b, item c where a.name < b.name")
 		default:
 			_, _ = readAll(ctx, db, oneItem, r.IntN(6))
 		}
 		cancel()
+	}
+}
+
+// leaveEarly closes its rows before their end.
+func leaveEarly(ctx context.Context, db *sql.DB, query string) {
+	if rows, err := db.QueryContext(ctx, query); err == nil {
+		defer rows.Close()
+		_ = rows.Next() || rows.Err() == nil
 	}
 }

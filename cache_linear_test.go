@@ -3,6 +3,7 @@ package lifeguard_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -153,7 +154,7 @@ func (l *linear) transfer(ctx context.Context, r *rand.Rand, rollback bool) {
 	if err != nil {
 		return
 	}
-	defer tx.Rollback() //nolint:errcheck // it may have ended
+	defer tx.Rollback()
 	id, n := r.IntN(linearCounters), r.IntN(100)
 	if _, err := tx.ExecContext(ctx, "update debit set n = n - $1 where id = $2", n, id); err != nil {
 		return
@@ -230,7 +231,7 @@ func (l *linear) checkCounter(ctx context.Context, id, how int) {
 	acknowledged, seen := c.acknowledged.Load(), c.seen.Load()
 	var n int64
 	err := l.QueryRowContext(ctx, counterReads[how], id).Scan(&n)
-	if err == sql.ErrNoRows { //nolint:errorlint // it is never wrapped
+	if errors.Is(err, sql.ErrNoRows) {
 		l.t.Errorf("%s: the two tables differ", counterReads[how])
 	}
 	if err != nil {

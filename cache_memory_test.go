@@ -32,7 +32,7 @@ type memoryShape struct {
 }
 
 // lifeguard_cache_size is about the heap that is really used, whatever the results look like.
-func TestTheCacheUsesTheHeapThatItWasGiven(t *testing.T) { //nolint:paralleltest // looks at the heap
+func TestTheCacheUsesTheHeapThatItWasGiven(t *testing.T) {
 	const bound = 24 << 20
 	for _, shape := range []memoryShape{
 		{name: "one number", columns: 1, rows: 1},
@@ -43,7 +43,7 @@ func TestTheCacheUsesTheHeapThatItWasGiven(t *testing.T) { //nolint:paralleltest
 		{name: "long keys", columns: 1, rows: 1, key: 2000},
 		{name: "a text for each result", columns: 5, rows: 1, oneOff: true},
 	} {
-		t.Run(shape.name, func(t *testing.T) { //nolint:paralleltest // looks at the heap
+		t.Run(shape.name, func(t *testing.T) {
 			q := &queryCache{maxRows: 1 << 20, maxBytes: 1 << 30, mode: CacheLocal}
 			reads := cache.NewLedger(nil).Dependencies([]cache.Relation{1, 2})
 			before := usedHeap()
@@ -86,7 +86,6 @@ func (m *memoryShape) keep(q *queryCache, reads cache.Dependencies, i int) {
 	q.keep(b.SetUnder(key, &k.set, pgconn.NewCommandTag(fmt.Sprint("SELECT ", m.rows))), k, s, 0)
 }
 
-//nolint:gochecknoglobals // of one test
 var memoryColumns = map[string]*rowset.Columns{}
 
 func (m *memoryShape) shared() *rowset.Columns {

@@ -191,7 +191,9 @@ func TestCloseEndsWhatTheCacheHasStarted(t *testing.T) {
 	}()
 	eventually(t, "the write to wait", func() bool { return c.blocked() == 1 })
 	stop()
-	<-failed
+	if err := <-failed; err == nil {
+		t.Error("the write did not fail")
+	}
 	mustExec(t, c, "update other set name = name") // arms the sweep
 	closed := make(chan error, 1)
 	go func() { closed <- c.Close() }()

@@ -157,7 +157,7 @@ func TestAWriteThatArrivesLateStaysFencedOffUntilThen(t *testing.T) {
 		if c.isWarm(allItems) && c.stats().Unsettled == 1 {
 			t.Fatal("a hit while a write may still arrive")
 		}
-		time.Sleep(5 * time.Millisecond) // time for the questions after the backend
+		<-time.After(5 * time.Millisecond) // time for the questions after the backend
 	}
 	close(late.deliver)
 	<-late.done
@@ -231,7 +231,7 @@ func TestALostAnswerToCommitNeverShowsOldRows(t *testing.T) {
 	c.warm(read)
 	cut.armed.Store(true)
 	seen := 0
-	value := func(q queryer) (n int) {
+	value := func(q rowQuerier) (n int) {
 		t.Helper()
 		rows, err := q.QueryContext(t.Context(), read)
 		if err != nil {
@@ -292,13 +292,8 @@ func TestAReadNeverFallsBehindWhatWasAcknowledged(t *testing.T) {
 			return err
 		}
 		if n%3 == 1 {
-			rows, err := c.QueryContext(ctx, "update counter set n = $1 where id = 1 and n < $1 returning n", n)
-			if err != nil {
-				return err
-			}
-			for rows.Next() {
-			}
-			return errors.Join(rows.Err(), rows.Close())
+			_, err := readAll(ctx, c.DB, "update counter set n = $1 where id = 1 and n < $1 returning n", n)
+			return err
 		}
 		tx, err := c.BeginTx(ctx, nil)
 		if err != nil {

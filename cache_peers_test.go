@@ -154,7 +154,7 @@ var peerFailures = []struct {
 			c.same("after an early Close", allItems)
 		}
 	}},
-	{"gorm/caches: two lists of arguments have one key", func(t *testing.T, c *cachedDB) {
+	{"gorm/caches: two lists of arguments have one key", func(_ *testing.T, c *cachedDB) {
 		const both = "select $1::text, $2::text"
 		for range 6 {
 			for _, args := range [][]any{{"x y", "z"}, {"x", "y z"}, {"x", " y z"}, {"", "x y z"}, {nil, "x"}, {"x", nil}, {"<nil>", "x"}, {"1", "2"}, {"12", ""}} {
@@ -185,7 +185,7 @@ var peerFailures = []struct {
 				}
 				defer conn.Close()
 				return conn.Raw(func(driverConn any) error {
-					pg := driverConn.(interface{ Conn() *pgx.Conn }).Conn()
+					pg := driverConn.(interface{ Conn() *pgx.Conn }).Conn() //nolint:errcheck,forcetypeassert // a test may panic
 					_, err := pg.Exec(t.Context(), "update item set name = $1 where id = 7", name)
 					return err
 				})

@@ -359,7 +359,7 @@ func (a *actor) copy(ctx context.Context, o operation) error {
 		return err
 	}
 	return conn.Raw(func(driverConn any) error {
-		pg := driverConn.(interface{ Conn() *pgx.Conn }).Conn()
+		pg := driverConn.(interface{ Conn() *pgx.Conn }).Conn() //nolint:errcheck,forcetypeassert // a test may panic
 		_, err := pg.CopyFrom(ctx, pgx.Identifier{"base"}, []string{"id", "v"}, pgx.CopyFromRows([][]any{o.args}))
 		return err
 	})

@@ -150,7 +150,7 @@ var slowCommits = []struct {
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback() //nolint:errcheck // it has ended
+		defer tx.Rollback()
 		if _, err := tx.ExecContext(ctx, "update item set name = $1 where id = 1", "slow-commit"); err != nil {
 			return err
 		}

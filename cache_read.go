@@ -73,7 +73,7 @@ func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, t *cachedT
 	}
 	if reason == "" {
 		for range looks {
-			rows, f, err := c.look(ctx, st, v, option)
+			rows, f, err := c.look(ctx, v, option)
 			if rows != nil || err != nil {
 				return rows, nil, err
 			}
@@ -281,7 +281,7 @@ func madeSafely(v any, method func() (driver.Value, error)) (made any) {
 
 // look answers from memory, or waits for the flight of the same question. It returns a
 // fill to the first who asks it, and nothing if the flight brought nothing to share.
-func (c *Conn) look(ctx context.Context, st *sqltext.Statement, v *ruling, option CacheOption) (driver.Rows, *fill, error) {
+func (c *Conn) look(ctx context.Context, v *ruling, option CacheOption) (driver.Rows, *fill, error) {
 	q := c.core.cache
 	option = option.and(v.option)
 	if e, ok := q.store.Find(c.key); ok && q.serves(e) && (option == 0 || option.allows(q.core.limiter.now()-e.Stored)) {

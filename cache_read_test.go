@@ -101,7 +101,9 @@ func TestANestedReadDoesNotWaitBehindALeaderInTheQueue(t *testing.T) {
 		t.Errorf("it waited: %v", err)
 	}
 	leave()
-	<-led
+	if err := <-led; err == nil {
+		t.Error("the leader of a flight that he left has no error")
+	}
 	_ = hold.Rollback()
 }
 
@@ -163,7 +165,10 @@ func TestCloseWaitsForNoFlightAndEndsNone(t *testing.T) {
 		closed := make(chan error, 1)
 		go func() { closed <- db.Close() }()
 		select {
-		case <-closed:
+		case err := <-closed:
+			if err != nil {
+				t.Errorf("%s: %v", mode, err)
+			}
 		case <-time.After(10 * time.Second):
 			t.Errorf("%s: Close waits for a query", mode)
 		}

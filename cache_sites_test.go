@@ -133,7 +133,7 @@ func TestAWriterWithoutACacheSparesOtherTables(t *testing.T) {
 func TestATransactionThatIsOlderThanTheCacheIsWaitedFor(t *testing.T) {
 	plain := openCached(t, cacheSchema)
 	dsn := plain.dsn
-	if err := plain.DB.Close(); err != nil { // nobody has a cache
+	if err := plain.Close(); err != nil { // nobody has a cache
 		t.Fatal(err)
 	}
 	writer := openDSN(t, dsn)
@@ -168,7 +168,7 @@ func TestASessionChangedWhenNobodyLookedIsReadAgain(t *testing.T) {
 	for range 3 {
 		mustExec(t, writer, update) // its session is known, and the text in it
 	}
-	if err := first.DB.Close(); err != nil {
+	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
 	mustExec(t, writer, "set search_path = s")
@@ -219,7 +219,9 @@ func TestACommitWhoseConnectorIsClosedIsAskedForByOthers(t *testing.T) {
 	}()
 	eventually(t, "the write to wait", func() bool { return c.blocked() == 1 })
 	stop()
-	<-failed
+	if err := <-failed; err == nil {
+		t.Error("the write did not fail")
+	}
 	if err := writer.Close(); err != nil {
 		t.Fatal(err)
 	}

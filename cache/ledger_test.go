@@ -243,7 +243,8 @@ func TestReadersNeverGoBackInTime(t *testing.T) {
 		readers.Go(func() {
 			var last [2]int64
 			for !done.Load() {
-				got, hit := [2]int64{}, false
+				var got [2]int64
+				hit := false
 				if e := store.Load(); e != nil && e.snapshot.Valid() {
 					got, hit = e.values, true
 					hits.Add(1)

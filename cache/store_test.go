@@ -43,8 +43,8 @@ func heap() int64 {
 // The bound is about the heap that is really used, for results of any size.
 func TestTheMemoryStoreUsesTheHeapThatItWasGiven(t *testing.T) { //nolint:paralleltest // looks at the heap
 	const bound = 32 << 20
-	for _, size := range []int{64, 512, 8 << 10} {
-		t.Run(fmt.Sprint(size), func(t *testing.T) { //nolint:paralleltest // looks at the heap
+	for _, size := range []int{64, 512, 8 << 10} { //nolint:paralleltest // looks at the heap
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			before := heap()
 			m := newMemory(t, bound)
 			l := cache.NewLedger(nil)

@@ -9,7 +9,7 @@ import (
 )
 
 // Everything once, in short: what the program prints must have each goal and figure.
-func TestTheQuickRunMeasuresEverything(t *testing.T) {
+func TestTheQuickRunMeasuresEverything(t *testing.T) { //nolint:paralleltest // it measures
 	o := options{}
 	o.shorten()
 	o.span, o.mix = o.span/3, o.mix/10

@@ -28,7 +28,6 @@ func (constantConn) QueryContext(context.Context, string, []driver.NamedValue) (
 
 type constantRows struct{ done bool }
 
-//nolint:gochecknoglobals // constants
 var (
 	constantColumns = []string{"n"}
 	constantValue   = driver.Value(int64(7000))

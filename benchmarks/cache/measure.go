@@ -205,7 +205,7 @@ func spend(ctx context.Context, db *sql.DB, o *options, e *experiment, span time
 		})
 	}
 	wait.Wait()
-	return took, errors.Join(append(errs, ctx.Err())...)
+	return took, errors.Join(errors.Join(errs...), ctx.Err())
 }
 
 func p99(took []worked) time.Duration {

@@ -9,6 +9,7 @@ import (
 )
 
 func TestExplainExitsWithWhetherResultsAreKept(t *testing.T) {
+	t.Parallel()
 	dsn := pgtest.DSN(t)
 	for _, test := range []struct {
 		args []string

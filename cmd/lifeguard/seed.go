@@ -130,7 +130,7 @@ func runSeed(ctx context.Context, args []string, out output) (err error) {
 		}
 	}
 	t := &target{}
-	defer func() { err = errors.Join(err, t.close()) }() //nolint:contextcheck // after Ctrl-C too
+	defer func() { err = errors.Join(err, t.close()) }()
 	if err := t.findForSeed(ctx, &o, out); err != nil {
 		return err
 	}

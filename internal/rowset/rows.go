@@ -38,7 +38,7 @@ func (s *Set) Rows(maps *Maps) *Rows {
 }
 
 // maxShared is how large an arena, or else a copy of a row, may be for texts to point into
-// it: each that the application keeps keeps all of it in memory.
+// it: each that the application holds on to keeps all of it in memory.
 const maxShared = 1 << 10
 
 // Next implements driver.Rows.

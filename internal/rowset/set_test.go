@@ -263,7 +263,7 @@ func TestTagIsWhatTheServerSaid(t *testing.T) {
 
 // Texts of a large result point into a copy of their row, never into the set, which would
 // stay in memory for one of them; those of a small one cost nothing.
-func TestTextsOfALargeResultTakeOneCopyOfTheirRow(t *testing.T) {
+func TestTextsOfALargeResultTakeOneCopyOfTheirRow(t *testing.T) { //nolint:paralleltest // counts allocations
 	fields := make([]pgconn.FieldDescription, 6)
 	row := make([][]byte, len(fields))
 	for i := range fields {

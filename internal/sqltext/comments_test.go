@@ -6,6 +6,7 @@ import (
 )
 
 func TestCommentsAreFoundOutsideOfLiteralsOnly(t *testing.T) {
+	t.Parallel()
 	for sql, want := range map[string][]string{
 		"select 1":                                   nil,
 		"/* a */ select 1":                           {" a "},
