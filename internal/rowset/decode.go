@@ -110,32 +110,37 @@ func (f *field) plain(src []byte, shares bool) (v driver.Value, ok bool) {
 	if src == nil {
 		return nil, true
 	}
-	switch f.kind { //nolint:exhaustive // the others need a plan
-	case kindString:
+	switch f.way {
+	case wayText:
 		if shares {
 			return textOf(src), true
 		}
 		return string(src), true
-	case kindBool:
-		if f.format == pgtype.BinaryFormatCode && len(src) == 1 {
+	case wayBool:
+		if len(src) == 1 {
 			return src[0] == 1, true
 		}
-	case kindInt2:
-		if f.format == pgtype.BinaryFormatCode && len(src) == 2 {
+	case wayInt2:
+		if len(src) == 2 {
 			return int64(int16(binary.BigEndian.Uint16(src))), true //nolint:gosec // the same bits
 		}
-	case kindInt4:
-		if f.format == pgtype.BinaryFormatCode && len(src) == 4 {
+	case wayInt4:
+		if len(src) == 4 {
 			return int64(int32(binary.BigEndian.Uint32(src))), true //nolint:gosec // as above
 		}
-	case kindInt8:
-		if f.format == pgtype.BinaryFormatCode && len(src) == 8 {
+	case wayInt8:
+		if len(src) == 8 {
 			return int64(binary.BigEndian.Uint64(src)), true //nolint:gosec // as above
 		}
-	case kindFloat8:
-		if f.format == pgtype.BinaryFormatCode && len(src) == 8 {
+	case wayFloat8:
+		if len(src) == 8 {
 			return math.Float64frombits(binary.BigEndian.Uint64(src)), true
 		}
+	case wayTimestamp, wayTimestamptz:
+		if t, ok := moment(src, f.way == wayTimestamp); ok {
+			return t, true
+		}
+	case wayPlan:
 	}
 	return nil, false
 }

@@ -27,8 +27,14 @@
 // in order, and columns nearly always.
 //
 // A Set is immutable, from [Builder.Set] or [Parse] on: any number of [Rows] may read it
-// at once. Nothing that a caller is given points into the arena, with one exception that
-// is made harmless by a copy: see [Rows.ScanColumn] of Go 1.27.
+// at once. What a caller is given and may change, a []byte, never points into the arena,
+// with one exception that is made harmless by a copy: see [Rows.ScanColumn] of Go 1.27. A
+// text may point into an arena of up to 1 KiB, which stays in memory as long as the text.
+//
+// The values of several rows lie together in blocks, and the interfaces that database/sql
+// wants point into them: an allocation for each value would be most of what a replay of
+// many rows costs. Whoever keeps one value in an interface keeps those of its type in its
+// block, and the texts of some 2 KiB of rows with it; see block.
 //
 // # Who decodes
 //

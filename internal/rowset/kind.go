@@ -72,6 +72,48 @@ func kindOf(oid uint32, format int16) kind {
 	return kindPlanned
 }
 
+// way is how a column is decoded without a plan of pgx, from the one format in which it
+// usually comes.
+type way uint8
+
+const (
+	wayPlan way = iota // not at all
+	wayText            // the bytes are the text
+	wayBool
+	wayInt2
+	wayInt4
+	wayInt8
+	wayFloat8
+	wayTimestamp
+	wayTimestamptz
+)
+
+func wayOf(k kind, format int16) way {
+	if k == kindString {
+		return wayText
+	}
+	if format != pgtype.BinaryFormatCode {
+		return wayPlan
+	}
+	switch k { //nolint:exhaustive // the others need a plan
+	case kindBool:
+		return wayBool
+	case kindInt2:
+		return wayInt2
+	case kindInt4:
+		return wayInt4
+	case kindInt8:
+		return wayInt8
+	case kindFloat8:
+		return wayFloat8
+	case kindTimestamp:
+		return wayTimestamp
+	case kindTimestamptz:
+		return wayTimestamptz
+	}
+	return wayPlan
+}
+
 // Formats are the result formats that stdlib asks for, by type: what is not in it comes
 // as text. Who records a result must ask for these, as a pgx.QueryResultFormatsByOID
 // before the arguments: pgx reads only some of the binary formats into the strings that

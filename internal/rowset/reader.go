@@ -45,11 +45,20 @@ func NewReader(prefix *Set, live Live, types *pgtype.Map, standing bool) *Reader
 
 // Next implements driver.Rows.
 func (r *Reader) Next(dest []driver.Value) error {
-	if !r.onLive && r.rest < len(r.set.arena) {
-		return r.Rows.Next(dest)
-	}
 	if err := r.advance(); err != nil {
 		return err
+	}
+	if !r.onLive {
+		row := r.set.arena[r.row:r.rest]
+		for i := range r.set.columns.fields {
+			var src []byte
+			src, row = cut(row)
+			var err error
+			if dest[i], err = r.work.value(&r.set.columns.fields[i], i, src); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	for i, src := range r.live.RawValues() {
 		var err error

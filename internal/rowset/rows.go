@@ -1,7 +1,6 @@
 package rowset
 
 import (
-	"bytes"
 	"database/sql/driver"
 	"encoding/binary"
 	"fmt"
@@ -22,14 +21,15 @@ type Rows struct {
 	maps *Maps      // takes the workspace back; nil if it belongs to these Rows
 	work *workspace // nil before the first use and after Close
 
-	// Where in the arena: the values of the current row, the one of column, and the row
+	// Where in the arena: the current row, its values, the one of column, and the row
 	// after it. A hit makes one of these, so it is small.
-	row, read, rest int
-	column          int32
-	closed          bool
+	begin, row, read, rest int
+	column                 int32
+	closed                 bool
 
+	block *block   // of several rows
 	names []string // see Columns
-	few   [4]string
+	few   [3]string
 }
 
 // Rows starts a replay, which must be closed, as database/sql does.
@@ -37,20 +37,16 @@ func (s *Set) Rows(maps *Maps) *Rows {
 	return &Rows{set: s, maps: maps}
 }
 
-// maxShared is how large an arena, or else a copy of a row, may be for texts to point into
-// it: each that the application holds on to keeps all of it in memory.
-const maxShared = 1 << 10
-
 // Next implements driver.Rows.
 func (r *Rows) Next(dest []driver.Value) error {
 	if err := r.advance(); err != nil {
 		return err
 	}
+	if r.set.rows > 1 {
+		return r.nextOfMany(dest)
+	}
 	row, shares := r.set.arena[r.row:r.rest], len(r.set.arena) <= maxShared
 	fields := r.set.columns.fields
-	if !shares && r.set.columns.texts > 1 && len(row) <= maxShared {
-		row, shares = bytes.Clone(row), true // one copy for all texts of the row
-	}
 	for i := range fields {
 		f := &fields[i]
 		var src []byte
@@ -85,7 +81,7 @@ func (r *Rows) advance() error {
 		return io.EOF
 	}
 	length, n := binary.Uvarint(r.set.arena[r.rest:])
-	r.row = r.rest + n
+	r.begin, r.row = r.rest, r.rest+n
 	r.rest = r.row + int(length)
 	r.read, r.column = r.row, 0
 	return nil

@@ -25,6 +25,8 @@ type Columns struct {
 	fields  []field
 	size    int         // of the heap
 	texts   int         // columns whose bytes are the text
+	numbers int         // columns whose bytes are a number
+	times   int         // columns whose bytes are a timestamp
 	weighed atomic.Bool // a Set has them in its size
 }
 
@@ -35,6 +37,7 @@ type field struct {
 	modifier int32
 	format   int16
 	kind     kind
+	way      way
 }
 
 // NewColumns copies the descriptions, which belong to the connection.
@@ -59,13 +62,20 @@ func NewColumns(descriptions []pgconn.FieldDescription) *Columns {
 			format:   d.Format,
 			kind:     kindOf(d.DataTypeOID, d.Format),
 		}
+		fields[i].way = wayOf(fields[i].kind, d.Format)
 		rest = rest[len(d.Name):]
 	}
 	size := columnsSize + cap(fields)*int(unsafe.Sizeof(field{})) + blockSize(names.Cap())
 	c := &Columns{fields: fields, size: size}
 	for i := range fields {
-		if fields[i].kind == kindString {
+		switch fields[i].way {
+		case wayText:
 			c.texts++
+		case wayInt2, wayInt4, wayInt8, wayFloat8:
+			c.numbers++
+		case wayTimestamp, wayTimestamptz:
+			c.times++
+		case wayPlan, wayBool:
 		}
 	}
 	return c
