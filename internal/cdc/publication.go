@@ -3,23 +3,21 @@ package cdc
 import (
 	"context"
 	"errors"
-	"strings"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// candidatesSQL gives the tables that may be published without harm, and that the role may
-// publish. An UPDATE of a published table without a replica identity fails, so those are
+// candidatesSQL gives the tables that may be published without harm, and whether the role may
+// publish them. An UPDATE of a published table without a replica identity fails, so those are
 // left out, and a partitioned table is named only if it has a primary key, which all
 // partitions that it will ever have must have too. Partitions of others are left out, for
 // one that comes later would not be in the publication, or would fail.
 const candidatesSQL = `
-SELECT c.oid::pg_catalog.text, n.nspname::pg_catalog.text, c.relname::pg_catalog.text
+SELECT c.oid::pg_catalog.text, n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
+  n.oid::pg_catalog.text, pg_catalog.pg_has_role(c.relowner, 'USAGE')::pg_catalog.text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 WHERE c.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND c.relpersistence OPERATOR(pg_catalog.=) 'p'
 AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p']::"char"[]) AND NOT c.relispartition
-AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
 AND n.nspname OPERATOR(pg_catalog.<>) ALL (ARRAY['pg_catalog', 'information_schema', 'pg_toast']::pg_catalog.name[])
 AND EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid AND i.indisvalid
     AND (i.indisprimary AND c.relreplident OPERATOR(pg_catalog.=) 'd' AND i.indimmediate
@@ -50,60 +48,44 @@ const maxLockWait = "100ms"
 // The error is errNoPublication or one of the connection; that the role may not do
 // something, or that a table is locked, is no error.
 func EnsurePublication(ctx context.Context, conn *pgconn.PgConn, name string) error {
-	p, err := loadPublication(ctx, conn, name, serverVersion(conn))
+	p, err := Inspect(ctx, conn, name)
 	if err != nil {
 		return err
 	}
-	if p != nil && (!p.ours || p.published.all) {
-		return nil
-	}
-	rows, err := query(ctx, conn, candidatesSQL)
-	if err != nil {
-		return err
-	}
-	target := pgx.Identifier{name}.Sanitize()
-	if p == nil {
-		if err := tolerate(change(ctx, conn, "CREATE PUBLICATION "+target)); err != nil {
+	if !p.Exists {
+		if err := tolerate(change(ctx, conn, p.create())); err != nil {
 			return err
 		}
-		if p, err = loadPublication(ctx, conn, name, serverVersion(conn)); err != nil {
+		if p, err = Inspect(ctx, conn, name); err != nil {
 			return err
 		}
-		if p == nil {
+		if !p.Exists {
 			return errNoPublication
 		}
 	}
-	if !p.ours {
-		return nil
-	}
-	return p.adjust(ctx, conn, target, rows)
+	return p.adjust(ctx, conn)
 }
 
 // adjust adds and removes tables; each by itself if all at once is not possible.
-func (p *publication) adjust(ctx context.Context, conn *pgconn.PgConn, target string, candidates [][]string) error {
-	var missing []string
-	for _, row := range candidates {
-		oid, err := parseOID(row[0])
-		if err != nil {
-			return err
-		}
-		if _, there := p.published.tables[oid]; !there {
-			missing = append(missing, "ONLY "+pgx.Identifier{row[1], row[2]}.Sanitize())
-		}
-	}
-	if err := p.dropUnsafe(ctx, conn, target); err != nil {
-		return err
-	}
-	if len(missing) == 0 {
+func (p *Publication) adjust(ctx context.Context, conn *pgconn.PgConn) error {
+	if !p.changeable() {
 		return nil
 	}
-	if err := change(ctx, conn, "ALTER PUBLICATION "+target+" ADD TABLE "+strings.Join(missing, ", ")); err == nil {
+	for _, table := range p.Unsafe {
+		if err := tolerate(change(ctx, conn, p.drop(table))); err != nil {
+			return err
+		}
+	}
+	if len(p.Missing) == 0 {
+		return nil
+	}
+	if err := change(ctx, conn, p.add(p.Missing)); err == nil {
 		return nil
 	} else if err := tolerate(err); err != nil {
 		return err
 	}
-	for _, table := range missing {
-		if err := tolerate(change(ctx, conn, "ALTER PUBLICATION "+target+" ADD TABLE "+table)); err != nil {
+	for i := range p.Missing {
+		if err := tolerate(change(ctx, conn, p.add(p.Missing[i:i+1]))); err != nil {
 			return err
 		}
 	}
@@ -119,20 +101,6 @@ WHERE r.prpubid OPERATOR(pg_catalog.=) $1::pg_catalog.oid AND c.relreplident OPE
 AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid OPERATOR(pg_catalog.=) c.oid
   AND (i.indisprimary AND c.relreplident OPERATOR(pg_catalog.=) 'd'
     OR i.indisreplident AND c.relreplident OPERATOR(pg_catalog.=) 'i'))`
-
-func (p *publication) dropUnsafe(ctx context.Context, conn *pgconn.PgConn, target string) error {
-	rows, err := query(ctx, conn, unsafeSQL, p.oid)
-	if err != nil {
-		return err
-	}
-	for _, row := range rows {
-		name := pgx.Identifier{row[0], row[1]}.Sanitize()
-		if err := tolerate(change(ctx, conn, "ALTER PUBLICATION "+target+" DROP TABLE ONLY "+name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // change runs a statement that waits for no lock for long.
 func change(ctx context.Context, conn *pgconn.PgConn, sql string) error {

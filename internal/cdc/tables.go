@@ -107,7 +107,7 @@ AND c.relpersistence OPERATOR(pg_catalog.<>) 't'`
 	// the partition and then hides a TRUNCATE of one, is of no use: usable is false.
 	publicationSQL = `SELECT p.oid::pg_catalog.text, p.puballtables::pg_catalog.text,
   (p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot)::pg_catalog.text,
-  pg_catalog.pg_has_role(p.pubowner, 'USAGE')::pg_catalog.text
+  pg_catalog.pg_has_role(p.pubowner, 'USAGE')::pg_catalog.text, pg_catalog.pg_get_userbyid(p.pubowner)::pg_catalog.text
 FROM pg_catalog.pg_publication p WHERE p.pubname OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name`
 
 	// A table with a row filter is as good as not named.
@@ -124,6 +124,7 @@ type publication struct {
 	oid       string
 	usable    bool
 	ours      bool // the role may change it
+	owner     string
 	published entries
 }
 
@@ -133,7 +134,7 @@ func loadPublication(ctx context.Context, conn *pgconn.PgConn, name string, vers
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
-	p := &publication{oid: rows[0][0], usable: rows[0][2] == "true", ours: rows[0][3] == "true"}
+	p := &publication{oid: rows[0][0], usable: rows[0][2] == "true", ours: rows[0][3] == "true", owner: rows[0][4]}
 	p.published = entries{all: rows[0][1] == "true", tables: map[Relation]struct{}{}, schemas: map[uint32]struct{}{}}
 	sql := publishedSQL15
 	if version < 150000 {

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lifeguard-go/lifeguard"
+	"github.com/lifeguard-go/lifeguard/internal/cdc"
 )
 
 // Level says how bad a finding is.
@@ -78,7 +79,11 @@ type exam struct {
 	settings map[string]setting // of the session
 	role     role
 	version  int // server_version_num
+	standby  bool
 	report   *Report
+
+	publication *cdc.Publication // nil unless lifeguard_cache=cdc is asked for
+	announced   bool             // DDL is
 }
 
 func (e *exam) add(check string, level Level, what, why, fix string) {
@@ -110,6 +115,7 @@ func checks() []check {
 		{"statistics", lookAtStatistics},
 		{"replication", lookAtReplication},
 		{"identity", lookAtIdentities},
+		{"cdc", lookAtCDC},
 		{"redis", lookAtRedis},
 	}
 }

@@ -15,14 +15,15 @@ type Fix struct {
 	Why   string `json:"why"`
 	Done  bool   `json:"done"`
 	Error string `json:"error,omitempty"`
+
+	do func(context.Context, *pgx.Conn) error // does what SQL says; nil if SQL is sent as it is
 }
 
 const createStatStatements = "create extension pg_stat_statements;"
 
-// fixes lists what can be fixed here. A step that needs more (a publication, an event trigger)
-// gets its place in this list.
+// fixes lists what can be fixed here.
 func fixes(ctx context.Context, e *exam) (list []Fix) {
-	for _, find := range []func(context.Context, *exam) []Fix{fixStatistics} {
+	for _, find := range []func(context.Context, *exam) []Fix{fixStatistics, fixCDC} {
 		list = append(list, find(ctx, e)...)
 	}
 	return list
@@ -51,7 +52,7 @@ func Apply(ctx context.Context, o Options, r *Report) error {
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	for i := range r.Fixes {
 		f := &r.Fixes[i]
-		if err := apply(ctx, conn, f.SQL, o); err != nil {
+		if err := f.apply(ctx, conn, o); err != nil {
 			f.Error = reasonOf(err)
 			continue
 		}
@@ -60,9 +61,12 @@ func Apply(ctx context.Context, o Options, r *Report) error {
 	return ctx.Err()
 }
 
-func apply(ctx context.Context, conn *pgx.Conn, sql string, o Options) error {
+func (f *Fix) apply(ctx context.Context, conn *pgx.Conn, o Options) error {
 	bounded, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
-	_, err := conn.Exec(bounded, sql)
+	if f.do != nil {
+		return f.do(bounded, conn)
+	}
+	_, err := conn.Exec(bounded, f.SQL)
 	return err
 }

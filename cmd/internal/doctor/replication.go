@@ -29,30 +29,41 @@ func lookAtReplication(ctx context.Context, e *exam) error {
 	if !e.role.replication && !e.role.super {
 		e.add("replication.role", e.needed(), "role "+e.role.name+" may not replicate", whyReplication, "alter role "+quoteIdent(e.role.name)+" replication;")
 	}
-	if !e.role.create {
+	if !e.role.create && !e.cdc() { // else lookAtCDC says whether one is needed
 		e.add(
-			"replication.publication", e.needed(), "role "+e.role.name+" may not create a publication in this database", whyReplication,
+			"replication.publication", Note, "role "+e.role.name+" may not create a publication in this database", whyReplication,
 			"grant create on database "+quoteIdent(e.cfg.ConnConfig.Database)+" to "+quoteIdent(e.role.name)+"; -- and it must own the tables",
 		)
 	}
-	for _, place := range []struct{ setting, query, what string }{
-		{"max_replication_slots", "select count(*) from pg_replication_slots", "replication slot"},
-		{"max_wal_senders", "select count(*) from pg_stat_replication", "walsender"},
-	} {
-		most, told := e.number(place.setting)
-		var used int
-		if err := e.conn.QueryRow(ctx, place.query).Scan(&used); err != nil {
-			return err
-		}
-		if told && most-used < 1 {
-			e.add(
-				"replication."+place.setting, e.needed(), fmt.Sprintf("no %s is free: %d of %d are taken", place.what, used, most), whyReplication,
-				fmt.Sprintf("alter system set %s = %d; -- and a restart", place.setting, used+4),
-			)
-		}
+	if err := e.lookAtRoom(ctx); err != nil {
+		return err
 	}
 	if len(e.report.Findings) == before && len(e.settings) > 0 {
 		e.ok("replication", "logical replication is possible")
+	}
+	return nil
+}
+
+// lookAtRoom counts slots and walsenders. Each process needs one of both; those of processes
+// that run already are not counted twice, if it is known how many there are.
+func (e *exam) lookAtRoom(ctx context.Context) error {
+	for _, place := range []struct{ setting, query, what string }{
+		{"max_replication_slots", "select count(*), count(*) filter (where left(slot_name, 10) = 'lifeguard_' and temporary and database = current_database()) from pg_replication_slots", "replication slot"},
+		{"max_wal_senders", "select count(*), count(*) filter (where application_name = 'lifeguard cdc') from pg_stat_replication", "walsender"},
+	} {
+		most, told := e.number(place.setting)
+		var used, ours int
+		if err := e.conn.QueryRow(ctx, place.query).Scan(&used, &ours); err != nil {
+			return err
+		}
+		need, what := used+1, fmt.Sprintf("no %s is free: %d of %d are taken", place.what, used, most)
+		if e.Instances > 0 && e.cdc() {
+			need = used - ours + e.Instances
+			what = fmt.Sprintf("%d %ss are not enough: %s need one each, and %d are others'", most, place.what, plural(e.Instances, "instance"), used-ours)
+		}
+		if told && need > most {
+			e.add("replication."+place.setting, e.needed(), what, whyReplication, fmt.Sprintf("alter system set %s = %d; -- and a restart", place.setting, need+3))
+		}
 	}
 	return nil
 }

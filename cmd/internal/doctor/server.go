@@ -35,11 +35,10 @@ func lookAtServer(ctx context.Context, e *exam) error {
 		e.add("server", Error, e.report.Server.Version+" is older than PostgreSQL 14", "Lifeguard is not tested with it, and nobody mends its faults.", "an upgrade")
 		return nil
 	}
-	var standby bool
-	if err := e.conn.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&standby); err != nil {
+	if err := e.conn.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&e.standby); err != nil {
 		return err
 	}
-	if standby {
+	if e.standby {
 		e.add("server", Note, "this server is a standby: it takes no writes", "Writes fail with 25006, and results are not kept by the cache.", "target_session_attrs=read-write and all hosts in the DSN, if the application writes")
 		return nil
 	}
