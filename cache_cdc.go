@@ -44,12 +44,21 @@ func newFollower(q *queryCache) *follower {
 	cfg := &q.core.cfg
 	f := &follower{q: q}
 	f.consumer = cdc.New(cdc.Config{
-		Connect: cfg.connectBeside, Cache: f, Now: q.core.limiter.now,
+		Connect: cfg.connectBeside, Cache: f, Streams: &inProcess.streams, Now: sinceStart, IdleAfter: cdcIdleAfter,
 		Bound: cfg.CacheBound, MaxLag: int64(cfg.CDCMaxLag), Publication: cfg.CDCPublication, PollEvery: cfg.CDCPoll,
 		Logger: cfg.Logger.With("pool", cfg.Name),
 	})
 	return f
 }
+
+// cdcIdleAfter is how long nobody has to read what could be kept before the beats stop.
+const cdcIdleAfter = 10 * time.Second
+
+//nolint:gochecknoglobals // a constant
+var processStart = time.Now()
+
+// sinceStart is the clock that all streams of the process go by.
+func sinceStart() time.Duration { return time.Since(processStart) }
 
 // connectBeside opens a connection that is not the pool's: it does not count against
 // pool_max_conns.
@@ -69,7 +78,8 @@ func (c *Config) connectBeside(ctx context.Context, replication bool) (*pgconn.P
 	return pgconn.ConnectConfig(ctx, &connConfig.Config)
 }
 
-// close ends the stream. The connections are closed when it returns.
+// close leaves the stream. If nobody else shares it, its connections are closed when this
+// returns.
 func (f *follower) close() {
 	if f == nil {
 		return
@@ -85,7 +95,7 @@ func (f *follower) current() bool {
 	if f == nil {
 		return true
 	}
-	return f.consumer.Serves(f.q.core.limiter.now()) && f.q.site.Load() == f.site.Load()
+	return f.consumer.Serves(sinceStart()) && f.q.site.Load() == f.site.Load()
 }
 
 // doubt is what a query must see whose snapshot of the ledger was just captured.
@@ -144,7 +154,7 @@ func (f *follower) SchemaChanged() {
 
 // CDCStats says how the cache hears of what others write. Counters only grow.
 type CDCStats struct {
-	State         string            // starting, settling (waits for what is not visible yet), streaming, or down
+	State         string            // starting, settling (waits for what is not visible yet), streaming, idle (nobody reads), or down
 	Reason        string            // why it is, or was last, down
 	Bound         time.Duration     // lifeguard_cache_bound
 	Confirmed     time.Duration     // so long ago everything visible was known; -1 if that is not known
@@ -177,7 +187,7 @@ func (f *follower) stats() *CDCStats {
 }
 
 //nolint:gochecknoglobals // a constant
-var cdcStates = []string{string(cdc.Starting), string(cdc.Settling), string(cdc.Streaming), string(cdc.Down)}
+var cdcStates = []string{string(cdc.Starting), string(cdc.Settling), string(cdc.Streaming), string(cdc.Idle), string(cdc.Down)}
 
 // Why a query bypassed the cache in cdc mode.
 const (

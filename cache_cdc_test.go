@@ -50,7 +50,11 @@ func (c *cachedDB) heard() {
 	c.t.Helper()
 	before := time.Now()
 	eventually(c.t, "a confirmation", func() bool {
-		age := c.stats().CDC.Confirmed
+		st := c.stats().CDC
+		if st.State == "idle" {
+			c.read("select 1") // nothing is confirmed while nobody reads
+		}
+		age := st.Confirmed
 		return age >= 0 && time.Now().Add(-age).After(before)
 	})
 }
@@ -246,4 +250,61 @@ func TestNothingIsServedUntilTheSlotIsReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.warm(oneItem, 1)
+}
+
+// GORM and sqlx side by side, each with its own pool, and two ways to the server.
+func TestPoolsOfAProcessShareAStream(t *testing.T) {
+	c := openCDC(t, logicalServer(t), cacheSchema)
+	c.warm(oneItem, 1)
+	walsenders := func() (n int) {
+		t.Helper()
+		if err := c.plain.QueryRowContext(t.Context(), "select count(*) from pg_stat_replication").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	slots := func() (n int) {
+		t.Helper()
+		if err := c.plain.QueryRowContext(t.Context(), "select count(*) from pg_replication_slots").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	var others []*cachedDB
+	for name, dsn := range c.aliases() {
+		other := openCachedOn(t, openDSN(t, withSettings(dsn, "lifeguard_cache=cdc", "lifeguard_cache_bound=3s")), c.plain, dsn)
+		other.warm(oneItem, 1)
+		if n, m := walsenders(), slots(); n != 1 || m != 1 {
+			t.Errorf("with %s: %d walsenders, %d slots", name, n, m)
+		}
+		others = append(others, other)
+	}
+	check := func(what string, of ...*cachedDB) {
+		t.Helper()
+		mustExec(t, c.plain, "update item set name = $1 where id = 1", what)
+		for _, o := range of {
+			o.heard()
+			o.same(what, oneItem, 1)
+			o.warm(oneItem, 1)
+		}
+	}
+	check("with all", append(others, c)...)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check("without the first", others...)
+	for _, o := range others {
+		if n := o.stats().CDC.Restarts; n["slot_lost"]+n["unreachable"] != 0 {
+			t.Errorf("the stream has ended with the first: %v", n)
+		}
+	}
+	for i, o := range others {
+		if n := walsenders(); n != 1 {
+			t.Errorf("%d walsenders before the %d. is closed", n, i+2)
+		}
+		if err := o.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the last takes the stream with it", func() bool { return walsenders() == 0 && slots() == 0 })
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lifeguard-go/lifeguard/cache"
 	"github.com/lifeguard-go/lifeguard/internal/catalog"
+	"github.com/lifeguard-go/lifeguard/internal/cdc"
 )
 
 // site is a database, as all Connectors of this process share it: what one of them
@@ -46,6 +47,9 @@ type sites struct {
 	// era is 0 while no Connector has lifeguard_cache=local or cdc: then those without a cache
 	// need not look at what they write. Else it is the number of this time.
 	era atomic.Uint64
+
+	// streams are those by which Connectors with lifeguard_cache=cdc hear of others' writes.
+	streams cdc.Streams
 
 	mu     sync.Mutex // guards what follows; never held while blocking; before queryCache.mu
 	eras   uint64

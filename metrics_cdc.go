@@ -15,7 +15,7 @@ type cdcMetrics struct {
 
 func newCDCMetrics(desc func(name, help string, variable ...string) *prometheus.Desc) *cdcMetrics {
 	return &cdcMetrics{
-		states:    desc("cdc_state", "1 for the state in which the cache hears of others' writes: streaming; settling, where it waits for what is not visible yet; starting; down. Only in streaming it serves anything.", "state"),
+		states:    desc("cdc_state", "1 for the state in which the cache hears of others' writes: streaming; settling, where it waits for what is not visible yet; starting; idle, where nobody reads, so nothing is confirmed; down. Only in streaming it serves anything.", "state"),
 		leads:     desc("cdc_leader", "1 if this process beats for all that share the database."),
 		announced: desc("cdc_ddl_announced", "1 if an event trigger tells of DDL; else the catalog is looked at every lifeguard_cdc_poll."),
 		bound:     desc("cdc_bound_seconds", "lifeguard_cache_bound: the age of others' writes above which nothing is served."),

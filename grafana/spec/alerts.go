@@ -124,6 +124,17 @@ func Alerts(p Params) []Alert {
 			Board: CacheUID, Panel: panelUnsettled,
 		},
 		{
+			Name: "LifeguardCacheUnconfirmed", Title: "Cache unconfirmed", Format: "humanize", UID: "lifeguard-cache-unconfirmed",
+			Severity: "warning", Section: "cache-unconfirmed",
+			Value: "max by (job, instance, pool) (lifeguard_cdc_confirmed_age_seconds) / max by (job, instance, pool) (lifeguard_cdc_bound_seconds)" +
+				` unless max by (job, instance, pool) (lifeguard_cdc_state{state="idle"}) == 1`,
+			Threshold: 1, For: hold(5 * time.Minute), NoData: stayNormal, Failed: keepLast,
+			Summary: "{{ $labels.pool }}: the cache does not hear of others' writes in time",
+			Text: "In {{ $labels.instance }} the latest confirmation of pool {{ $labels.pool }} is VALUE times as old as lifeguard_cache_bound allows; " +
+				"every read goes to the database.",
+			Board: CacheUID, Panel: panelConfirmed,
+		},
+		{
 			Name: "LifeguardGone", Title: "Scrape gone", UID: "lifeguard-gone", Severity: "critical", Section: "scrape-gone",
 			Value: "up{job=" + strconv.Quote(p.Job) + "}", Below: true, Absent: "absent(up{job=" + strconv.Quote(p.Job) + "})",
 			Threshold: 1, For: hold(time.Minute), NoData: alerting, Failed: asError,

@@ -7,9 +7,9 @@ const noCDC = "lifeguard_cache is not cdc"
 func othersPanels() []Panel {
 	return []Panel{
 		{
-			ID: 51, Kind: Lines, Title: "Age of the confirmation, and its bound", Unit: Seconds, Empty: noCDC,
+			ID: panelConfirmed, Kind: Lines, Title: "Age of the confirmation, and its bound", Unit: Seconds, Empty: noCDC,
 			Text: "So long ago everything visible was heard of. Above the bound every read goes to the database, with the bypass " +
-				"reason unconfirmed.",
+				"reason unconfirmed. It grows while nobody reads: see the state idle.",
 			Queries: []Query{
 				{"max by (pool, instance) (lifeguard_cdc_confirmed_age_seconds{@} < +Inf)", "{{pool}} {{instance}}"},
 				{"max by (pool) (lifeguard_cdc_bound_seconds{@})", "{{pool}} bound"},
@@ -18,7 +18,7 @@ func othersPanels() []Panel {
 		{
 			ID: 52, Kind: Lines, Title: "State", Unit: Count, Stacked: true, Empty: noCDC,
 			Text: "Instances in each state. Only in streaming anything is served. settling: waits for transactions that are not visible " +
-				"yet, or for the catalog to be read; down: no stream, see the restarts. Beating: one of those that share a database.",
+				"yet, or for the catalog to be read; idle: nobody reads, so nothing is confirmed; down: no stream, see the restarts. Beating: one of those that share a database.",
 			Queries: []Query{
 				{"sum by (pool, state) (lifeguard_cdc_state{@})", "{{pool}} {{state}}"},
 				{"sum by (pool) (lifeguard_cdc_leader{@})", "{{pool}} beating"},

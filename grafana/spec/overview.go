@@ -17,6 +17,7 @@ const (
 	panelThroughput  = 11
 	panelSpared      = 23
 	panelUnsettled   = 7
+	panelConfirmed   = 51
 	failed           = `outcome=~"error|timeout"`
 	statements       = "lifeguard_queries_total"
 	statementSeconds = "lifeguard_query_duration_seconds"

@@ -9,8 +9,8 @@ import (
 // lockKey is the advisory lock of whoever beats for all that share a database.
 const lockKey = "7813863428905104741"
 
-// The two forms of a beat: what is visible, and how far the log goes. The first puts a
-// commit behind it and so has the log sent up to there.
+// The forms of a beat: what is visible, and how far the log goes. The first puts a commit
+// behind it and so has the log sent up to there; the last is for when nobody asks.
 const (
 	leadSQL = `SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text,
   (pg_catalog.pg_logical_emit_message(true, 'lifeguard', 'beat') OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text,
@@ -18,12 +18,17 @@ const (
 	followSQL = `SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text,
   (pg_catalog.pg_current_wal_insert_lsn() OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text,
   pg_catalog.pg_try_advisory_lock(` + lockKey + `)::pg_catalog.text`
+	idleSQL = `SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text,
+  (pg_catalog.pg_current_wal_insert_lsn() OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text,
+  'false'`
+	unlockSQL = `SELECT pg_catalog.pg_advisory_unlock(` + lockKey + `)`
 )
 
 const (
 	beatsPerBound = 4
 	pendingEvery  = 5 * time.Millisecond // between two looks while nothing may be served
 	pendingMost   = 250 * time.Millisecond
+	idleEvery     = time.Second // between two looks while nobody asks
 
 	// republishAfter is how long new tables wait for a stream that has them: often more
 	// than one comes.
@@ -32,75 +37,122 @@ const (
 
 // beat is the control loop. It ends with ctx, or an error.
 func (s *stream) beat(ctx context.Context) error {
-	c := s.c
-	every := max(c.cfg.Bound/beatsPerBound, time.Millisecond)
 	pause := pendingEvery
-	leads := false
 	var polled time.Duration
+	s.askedAt = s.now()
 	for {
-		snapshot, locked, err := s.look(ctx, leads)
+		snapshot, locked, err := s.look(ctx)
 		if err != nil {
 			return err
 		}
-		c.unsettled.settle(&snapshot)
-		if locked && !leads {
-			leads = true
-			c.count(func(st *Stats) { st.Leads = true })
+		s.unsettled.settle(&snapshot)
+		if locked {
+			s.leads.Store(true)
 			continue // with a commit behind it this time
 		}
 		settled, err := s.settle(ctx, &snapshot)
 		if err != nil {
 			return err
 		}
-		if now := c.cfg.Now(); now-polled >= c.cfg.PollEvery {
+		limits := s.limits.Load()
+		if now := s.now(); now-polled >= limits.poll {
 			polled = now
 			if err := s.poll(ctx, &snapshot); err != nil {
 				return err
 			}
 		}
-		if s.republished != 0 && c.cfg.Now()-s.republished > republishAfter {
+		if s.republished != 0 && s.now()-s.republished > republishAfter {
 			return errRepublished
 		}
+		every := max(limits.bound/beatsPerBound, time.Millisecond)
 		wait := every
-		if !settled {
+		switch {
+		case !settled:
 			wait = min(pause, max(every, pendingEvery))
 			pause = min(2*pause, pendingMost)
-		} else {
+		case s.idle.Load():
+			wait = max(every, idleEvery)
+		default:
 			pause = pendingEvery
 		}
-		if err := c.sleep(ctx, wait); err != nil {
+		if err := s.sleep(ctx, wait); err != nil {
+			return err
+		}
+		if err := s.rest(ctx, settled, &snapshot); err != nil {
 			return err
 		}
 	}
 }
 
+// rest stops the beats when nobody has asked for long, and begins them again. What nobody
+// asks for need not be confirmed, and each beat is a commit of the server's. Changes of rows
+// are told all the while; those of the catalog are looked for before anything is confirmed.
+func (s *stream) rest(ctx context.Context, settled bool, snapshot *Snapshot) error {
+	now, limits := s.now(), s.limits.Load()
+	if s.asked.Swap(false) {
+		s.askedAt = now
+	}
+	was := s.idle.Load()
+	is := settled && limits.idle > 0 && now-s.askedAt > max(limits.idle, limits.bound)
+	s.idle.Store(is)
+	if is && s.asked.Load() { // who asked since did not see that he has to wake us
+		s.askedAt, is = now, false
+		s.idle.Store(false)
+	}
+	switch {
+	case was && !is:
+		return s.poll(ctx, snapshot)
+	case is && !was:
+		s.mu.Lock()
+		s.beats = s.beats[:0]
+		s.mu.Unlock()
+		if s.leads.Swap(false) { // somebody else may beat
+			if _, err := query(ctx, s.control, unlockSQL); err != nil {
+				return err
+			}
+		}
+	}
+	if is {
+		s.mu.Lock()
+		quiet := !s.settlingLocked()
+		s.mu.Unlock()
+		if quiet {
+			s.setState(Idle)
+		}
+	}
+	return nil
+}
+
 // sleep waits, or until somebody wakes the loop.
-func (c *Consumer) sleep(ctx context.Context, d time.Duration) error {
+func (s *stream) sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-c.kick:
+	case <-s.kick:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 	return nil
 }
 
-// look is one beat. Who does not lead beats, too, if nothing was confirmed for two beats: the
-// leader may be stopped, or have a longer bound.
-func (s *stream) look(ctx context.Context, leads bool) (Snapshot, bool, error) {
-	c := s.c
+// look is one beat, and reports whether this process has become the one that beats for all.
+// Who does not lead beats, too, if nothing was confirmed for two beats: the leader may be
+// stopped, or have a longer bound.
+func (s *stream) look(ctx context.Context) (Snapshot, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
 	s.mu.Lock()
 	hungry := len(s.beats) >= 2
 	s.mu.Unlock()
-	sql := followSQL
-	if leads || hungry {
+	idle, sql := s.idle.Load(), followSQL
+	switch {
+	case idle:
+		sql = idleSQL
+	case hungry || s.leads.Load():
 		sql = leadSQL
 	}
-	at := c.cfg.Now() // before it is sent: what is visible now is before that position
+	at := s.now() // before it is sent: what is visible now is before that position
 	rows, err := query(ctx, s.control, sql)
 	if err != nil {
 		return Snapshot{}, false, err
@@ -116,21 +168,23 @@ func (s *stream) look(ctx context.Context, leads bool) (Snapshot, bool, error) {
 	if err != nil {
 		return Snapshot{}, false, &protocolError{"no position"}
 	}
-	behind := s.sent(beat{at: at, position: position})
-	c.count(func(st *Stats) { st.Lag = behind })
-	if behind > c.cfg.MaxLag {
+	if !idle {
+		s.sent(beat{at: at, position: position})
+	}
+	behind := s.behind(position)
+	s.lag.Store(behind)
+	if behind > s.limits.Load().lag {
 		return Snapshot{}, false, errBehind
 	}
-	return snapshot, rows[0][2] == "true" && sql == followSQL || leads, nil
+	return snapshot, sql == followSQL && rows[0][2] == "true", nil
 }
 
 // mostBeats is how many wait for the position. While more come, the latest takes the place
 // of the one before it: it says more.
 const mostBeats = 64
 
-// sent notes a beat, whose position may have been reached already, and returns how far the
-// reader is behind it.
-func (s *stream) sent(b beat) (behind int64) {
+// sent notes a beat, whose position may have been reached already.
+func (s *stream) sent(b beat) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.position == 0 {
@@ -141,11 +195,12 @@ func (s *stream) sent(b beat) (behind int64) {
 	}
 	s.beats = append(s.beats, b)
 	s.confirmLocked()
-	return s.lagLocked(b.position)
 }
 
-// lagLocked is the distance from where the reader is; 0 before it has read anything.
-func (s *stream) lagLocked(end uint64) int64 {
+// behind is how far the reader is from a position; 0 before it has read anything.
+func (s *stream) behind(end uint64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.position <= 1 || end <= s.position {
 		return 0
 	}
@@ -171,8 +226,8 @@ func (s *stream) settle(ctx context.Context, snapshot *Snapshot) (bool, error) {
 	if err := s.readCatalog(ctx); err != nil {
 		return false, err
 	}
-	s.c.unsettled.generalize()
-	s.c.cfg.Cache.SchemaChanged() // what was learnt meanwhile may be of before
+	s.unsettled.generalize()
+	s.each(func(c *Consumer) { c.cfg.Cache.SchemaChanged() }) // what was learnt meanwhile may be of before
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.changes != changes {
@@ -187,14 +242,13 @@ func (s *stream) settle(ctx context.Context, snapshot *Snapshot) (bool, error) {
 func (s *stream) readCatalog(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
-	c := s.c
-	if err := EnsurePublication(ctx, s.control, c.cfg.Publication); err != nil {
+	if err := EnsurePublication(ctx, s.control, s.publication); err != nil {
 		return err
 	}
 	if err := s.readFingerprint(ctx); err != nil { // before the rest: a change in between is found
 		return err
 	}
-	p, err := loadPublication(ctx, s.control, c.cfg.Publication, s.version)
+	p, err := loadPublication(ctx, s.control, s.publication, s.version)
 	switch {
 	case err != nil:
 		return err
@@ -203,19 +257,18 @@ func (s *stream) readCatalog(ctx context.Context) error {
 	case !p.usable:
 		return errUnusable
 	case !p.published.within(&s.base) && s.republished == 0:
-		s.republished = c.cfg.Now()
+		s.republished = s.now()
 	}
 	t, err := loadTables(ctx, s.control, p.published.and(&s.base))
 	if err != nil {
 		return err
 	}
-	rows, err := query(ctx, s.control, installedSQL)
+	announced, err := Announces(ctx, s.control)
 	if err != nil {
 		return err
 	}
-	announced := len(rows) == 1 && rows[0][0] == "true"
-	c.tables.Store(t)
-	c.count(func(st *Stats) { st.Announced = announced })
+	s.tables.Store(t)
+	s.announced.Store(announced)
 	return nil
 }
 

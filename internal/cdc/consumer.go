@@ -20,7 +20,10 @@ type Config struct {
 	Connect func(ctx context.Context, replication bool) (*pgconn.PgConn, error)
 	// Cache is told of changes.
 	Cache Cache
-	// Now is a monotonic clock, the one that Serves is asked by.
+	// Streams are shared with the process's other consumers; nil: with nobody.
+	Streams *Streams
+	// Now is a monotonic clock, the one that Serves is asked by. All that share Streams
+	// have the same.
 	Now func() time.Duration
 	// Bound is how old what is served may be.
 	Bound time.Duration
@@ -31,6 +34,9 @@ type Config struct {
 	Publication string
 	// PollEvery is the time between two looks at the catalog's fingerprint.
 	PollEvery time.Duration
+	// IdleAfter is how long nobody has to ask Serves before the beats stop; then the first
+	// who asks is told no, and they begin again. 0: they never stop.
+	IdleAfter time.Duration
 	// Logger is told when the stream ends and when it is back; nil for nobody.
 	Logger *slog.Logger
 }
@@ -39,7 +45,8 @@ type Config struct {
 // not block.
 type Cache interface {
 	// Begin says which server, and database there, is listened to from now on, as
-	// [ServerSQL] names it. Nothing is told, nor served, before.
+	// [ServerSQL] names it. Nothing is told, nor served, before. Each stream begins with
+	// SchemaChanged.
 	Begin(server string)
 	// Changed says that a transaction that has committed, or is about to become
 	// visible, changed rows of relations, each the root of its family.
@@ -63,17 +70,21 @@ type Cache interface {
 // In settling the transactions that run when the slot is ready are waited for: they may
 // have written their COMMIT into the log before the slot's beginning and be visible only
 // after it, behind a synchronous standby. A change of the schema goes through settling,
-// too. Only in streaming anything is served, and there only within the bound.
+// too. Only in streaming anything is served, and there only within the bound. While nobody
+// asks, streaming becomes idle: changes are told, and nothing is confirmed.
+//
+// Consumers of one process that lead to the same database share a stream, and with it
+// these states; see [Streams].
 //
 // All methods may be called concurrently.
 type Consumer struct {
 	cfg    Config
-	until  atomic.Int64 // on cfg.Now: until when may be served what the cache holds; 0: not
-	tables atomic.Pointer[tables]
+	noGate bool // for tests: doubts are not told
 
-	unsettled unsettled
-	kick      chan struct{} // wakes the control loop; holds one
-	noGate    bool          // for tests: doubts are not told
+	// life is the stream whose changes the cache is told; nil between two. What it
+	// confirms is served only when it is trusted, too: when the cache has been emptied of
+	// what it was not told.
+	life, trusted atomic.Pointer[stream]
 
 	stop context.CancelFunc
 	done chan struct{}
@@ -95,6 +106,7 @@ const (
 	Starting  State = "starting"
 	Settling  State = "settling"
 	Streaming State = "streaming"
+	Idle      State = "idle" // streaming, without beats, since nobody asks
 	Down      State = "down"
 )
 
@@ -120,10 +132,12 @@ func New(cfg Config) *Consumer { return start(cfg, false) }
 func start(cfg Config, noGate bool) *Consumer {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &Consumer{
-		cfg: cfg, kick: make(chan struct{}, 1), noGate: noGate,
+		cfg: cfg, noGate: noGate,
 		stop: stop, done: make(chan struct{}), state: Starting, confirmed: -1,
 	}
-	c.unsettled.reset(&Snapshot{})
+	if c.cfg.Streams == nil {
+		c.cfg.Streams = new(Streams)
+	}
 	c.stats.Ends = make(map[Reason]uint64)
 	if c.cfg.Logger == nil {
 		c.cfg.Logger = slog.New(slog.DiscardHandler)
@@ -132,7 +146,8 @@ func start(cfg Config, noGate bool) *Consumer {
 	return c
 }
 
-// Close ends the stream and drops the slot. It returns when both connections are closed.
+// Close leaves the stream. The last who does ends it, and drops the slot; it returns then
+// when both connections are closed.
 func (c *Consumer) Close() {
 	c.stop()
 	<-c.done
@@ -141,12 +156,23 @@ func (c *Consumer) Close() {
 // Serves reports whether what the cache holds, and does not know to be changed, may be
 // served: everything that was visible Bound ago has been told to the cache. The clock has
 // to be read before, and the entry looked at after.
-func (c *Consumer) Serves(now time.Duration) bool { return int64(now) < c.until.Load() }
+func (c *Consumer) Serves(now time.Duration) bool {
+	s := c.trusted.Load()
+	return s != nil && s.serves(now, c.cfg.Bound)
+}
+
+// known are the tables, or nil.
+func (c *Consumer) known() *tables {
+	if s := c.life.Load(); s != nil {
+		return s.tables.Load()
+	}
+	return nil
+}
 
 // Covers reports whether every change of these relations is told. The answer holds until
 // the next SchemaChanged.
 func (c *Consumer) Covers(relations []Relation) bool {
-	t := c.tables.Load()
+	t := c.known()
 	if t == nil {
 		return false
 	}
@@ -162,20 +188,25 @@ func (c *Consumer) Covers(relations []Relation) bool {
 }
 
 // Knows reports whether Covers can say anything yet.
-func (c *Consumer) Knows() bool { return c.tables.Load() != nil }
+func (c *Consumer) Knows() bool { return c.known() != nil }
 
 // Doubt is what a snapshot of the server must see before rows of these relations are read
 // there to be kept. It is asked for after the cache's versions were
 // noted.
 func (c *Consumer) Doubt(relations []Relation) Doubt {
-	if c.noGate {
-		return Doubt{}
+	s := c.life.Load()
+	if s == nil || c.noGate {
+		return Doubt{} // without a stream: what was noted before the next one is not kept
 	}
-	return c.unsettled.doubt(relations)
+	return s.unsettled.doubt(relations)
 }
 
 // Saw settles what a snapshot of the server sees.
-func (c *Consumer) Saw(s *Snapshot) { c.unsettled.settle(s) }
+func (c *Consumer) Saw(seen *Snapshot) {
+	if s := c.life.Load(); s != nil {
+		s.unsettled.settle(seen)
+	}
+}
 
 // ServerSQL is an expression that tells servers, the lives of one, and its databases apart:
 // the start of the server in microseconds, and the database's OID.
@@ -184,11 +215,13 @@ const ServerSQL = `(SELECT pg_catalog.concat((EXTRACT(epoch FROM pg_catalog.pg_p
 
 // Stats returns the numbers.
 func (c *Consumer) Stats() Stats {
-	unsettled := c.unsettled.count()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st := c.stats
-	st.State, st.Reason, st.Unsettled, st.Confirmed = c.state, c.reason, unsettled, -1
+	st.State, st.Reason, st.Confirmed = c.state, c.reason, -1
+	if s := c.life.Load(); s != nil {
+		st.Unsettled, st.Lag, st.Leads, st.Announced = s.unsettled.count(), s.lag.Load(), s.leads.Load(), s.announced.Load()
+	}
 	if c.confirmed >= 0 {
 		st.Confirmed = max(c.cfg.Now()-c.confirmed, 0)
 	}
@@ -210,7 +243,7 @@ func (c *Consumer) run(ctx context.Context) {
 	for {
 		c.setState(Starting)
 		began := c.cfg.Now()
-		err := c.stream(ctx)
+		err := c.follow(ctx)
 		c.lost()
 		if ctx.Err() != nil {
 			c.setState(Down)
@@ -219,8 +252,11 @@ func (c *Consumer) run(ctx context.Context) {
 		if c.cfg.Now()-began > healthyAfter {
 			pause = backoffFirst
 		}
-		if errors.Is(err, errRepublished) {
+		switch {
+		case errors.Is(err, errRepublished):
 			c.count(func(st *Stats) { st.Ends[Republished]++ })
+			continue
+		case errors.Is(err, errFounderLeft):
 			continue
 		}
 		c.ended(err, pause)
@@ -237,12 +273,12 @@ func (c *Consumer) run(ctx context.Context) {
 
 // lost stops serving, and drops what the cache holds: from here on changes are missed.
 func (c *Consumer) lost() {
+	c.trusted.Store(nil)
 	c.mu.Lock()
-	c.until.Store(0)
 	c.confirmed = -1
-	c.stats.Lag, c.stats.Leads = 0, false
 	c.mu.Unlock()
 	c.cfg.Cache.Lost()
+	c.life.Store(nil)
 }
 
 // ended notes why, and says so, but the same thing only every now and then.
@@ -281,12 +317,4 @@ func (c *Consumer) count(f func(*Stats)) {
 	c.mu.Lock()
 	f(&c.stats)
 	c.mu.Unlock()
-}
-
-// wake has the control loop look at once.
-func (c *Consumer) wake() {
-	select {
-	case c.kick <- struct{}{}:
-	default:
-	}
 }

@@ -169,6 +169,13 @@ func connect(t testing.TB, dsn string) *pgx.Conn {
 	return conn
 }
 
+// wake has the stream look at once.
+func (l *listener) wake() {
+	if s := l.life.Load(); s != nil {
+		s.wake()
+	}
+}
+
 func (l *listener) exec(sql string) {
 	l.t.Helper()
 	if _, err := l.conn.Exec(l.t.Context(), sql); err != nil {
@@ -203,6 +210,7 @@ func (l *listener) confirmed() {
 	before := l.cfg.Now()
 	eventually(l.t, "a confirmation", func() bool {
 		l.wake()
+		l.Serves(before) // an idle stream confirms nothing
 		l.Consumer.mu.Lock()
 		defer l.Consumer.mu.Unlock()
 		return l.Consumer.confirmed >= before

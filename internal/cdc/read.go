@@ -77,7 +77,6 @@ func (s *stream) frame(b []byte) error {
 
 // commit tells the cache of a transaction.
 func (s *stream) commit(end uint64) {
-	c := s.c
 	// In this order: see settle.
 	s.mu.Lock()
 	settling, changes := s.settlingLocked(), s.changes
@@ -88,22 +87,24 @@ func (s *stream) commit(end uint64) {
 		if settling || s.schema || !known { // of which root is a table?
 			doubted = []Relation{everything}
 		}
-		xid := c.unsettled.add(s.xid, doubted) // before the cache is told: see there
-		c.count(func(st *Stats) { st.Commits++; st.Relations += uint64(len(roots)) })
+		xid := s.unsettled.add(s.xid, doubted) // before the cache is told: see there
+		s.each(func(c *Consumer) {
+			c.count(func(st *Stats) { st.Commits++; st.Relations += uint64(len(roots)) })
+		})
 		switch {
 		case s.schema || !known && !settling:
 			s.schemaChanged(xid)
 		case !known:
-			c.cfg.Cache.Lost()
+			s.each(func(c *Consumer) { c.cfg.Cache.Lost() })
 		default:
-			c.cfg.Cache.Changed(roots)
+			s.each(func(c *Consumer) { c.cfg.Cache.Changed(roots) })
 		}
 	}
 	s.mu.Lock()
 	overtaken := s.changes != changes
 	s.mu.Unlock()
 	if overtaken { // the roots may have been others meanwhile
-		c.unsettled.generalize()
+		s.unsettled.generalize()
 	}
 	s.reached(end)
 }
@@ -117,7 +118,7 @@ func (s *stream) roots() (roots []Relation, known bool) {
 	if len(s.changed) == 0 {
 		return nil, true
 	}
-	t := s.c.tables.Load()
+	t := s.tables.Load()
 	if t == nil {
 		t = &tables{}
 	}
@@ -147,12 +148,14 @@ func (s *stream) schemaChanged(xid uint64) {
 	if len(s.pending) > mostPending {
 		s.upTo, s.pending = max(s.upTo, slices.Max(s.pending)), nil
 	}
-	s.c.until.Store(0)
+	s.confirmed.Store(never)
 	s.mu.Unlock()
-	s.c.setState(Settling)
-	s.c.count(func(st *Stats) { st.SchemaChanges++ })
-	s.c.cfg.Cache.SchemaChanged()
-	s.c.wake()
+	s.setState(Settling)
+	s.each(func(c *Consumer) {
+		c.count(func(st *Stats) { st.SchemaChanges++ })
+		c.cfg.Cache.SchemaChanged()
+	})
+	s.wake()
 }
 
 // reached notes that the log was read up to a position, and confirms what is before that.
@@ -174,23 +177,15 @@ func (s *stream) confirmLocked() {
 	at := s.beats[n-1].at
 	s.beats = append(s.beats[:0], s.beats[n:]...)
 	if !s.settlingLocked() {
-		s.c.confirm(at)
+		s.confirmed.Store(int64(at)) // allows to serve until the bound after it
+		s.state = Streaming
+		s.each(func(c *Consumer) { c.confirm(at) })
 	}
-}
-
-// confirm allows to serve until the bound after at.
-func (c *Consumer) confirm(at time.Duration) {
-	c.until.Store(int64(at + c.cfg.Bound))
-	c.mu.Lock()
-	c.confirmed = at
-	c.stats.Confirmations++
-	c.mu.Unlock()
-	c.setState(Streaming)
 }
 
 // answer tells the server what it need not keep any more.
 func (s *stream) answer(now bool) error {
-	at := s.c.cfg.Now()
+	at := s.now()
 	if !now && at-s.answered < answerEvery {
 		return nil
 	}

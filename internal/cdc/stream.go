@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,11 +18,31 @@ import (
 
 // stream is one life of the slot: two connections, and two goroutines. One reads the log;
 // the other, on a plain connection, beats, settles what became visible, and looks at the
-// catalog.
+// catalog. Who is told is in [Streams].
 type stream struct {
-	c       *Consumer
-	control *pgconn.PgConn
-	version int
+	key         string // in Streams
+	publication string
+	now         func() time.Duration
+	control     *pgconn.PgConn
+	version     int
+
+	// Of Streams.
+	members   atomic.Pointer[[]*Consumer] // replaced, never changed, under Streams.mu
+	founder   *Consumer                   // whose way to the server it takes
+	connected atomic.Bool                 // the way is not needed any more
+	limits    atomic.Pointer[limits]      // the strictest of the members'
+	cancel    context.CancelFunc
+	done      chan struct{} // closed when it has ended
+	err       error         // why; to be read after done
+
+	// For whoever asks.
+	confirmed        atomic.Int64 // on now: everything that was visible then was told; never
+	tables           atomic.Pointer[tables]
+	unsettled        unsettled
+	lag              atomic.Int64
+	leads, announced atomic.Bool
+	asked, idle      atomic.Bool   // see serves
+	kick             chan struct{} // wakes the control loop; holds one
 
 	// The reader's alone.
 	log      *pgconn.HijackedConn
@@ -35,15 +56,17 @@ type stream struct {
 	// The control loop's alone.
 	fingerprint string        // of the catalog
 	republished time.Duration // when the publication was seen to have more tables; 0: not
+	askedAt     time.Duration // when somebody was last seen to ask
 
 	base entries // what the publication named when the slot was made
 
 	mu       sync.Mutex // guards what follows; never held while blocking
-	position uint64     // of the log: all before has been told to the cache
-	beats    []beat     // waiting for the position, oldest first
-	pending  []uint64   // transactions that changed the schema, and were not looked at yet
-	upTo     uint64     // all up to this one must be visible first; 0 if that is over
-	changes  uint64     // of the schema, so far
+	state    State
+	position uint64   // of the log: all before has been told to the cache
+	beats    []beat   // waiting for the position, oldest first
+	pending  []uint64 // transactions that changed the schema, and were not looked at yet
+	upTo     uint64   // all up to this one must be visible first; 0 if that is over
+	changes  uint64   // of the schema, so far
 }
 
 // beat is one look at the end of the log: what was visible at the time is before that.
@@ -60,25 +83,20 @@ const (
 	closeLimit   = 3 * time.Second
 )
 
-// stream lives one life and returns why it ended.
-func (c *Consumer) stream(ctx context.Context) error {
-	s := &stream{c: c, changed: make(map[Relation]struct{}), shapes: make(map[Relation]string)}
-	server, err := s.connectControl(ctx)
-	if err != nil {
-		return err
-	}
+// live lives one life and returns why it ended. The plain connection is open.
+func (s *stream) live(ctx context.Context, server string) error {
 	defer closeConn(ctx, s.control)
 	replication, err := s.connectLog(ctx, server)
 	if err != nil {
 		return err
 	}
+	s.connected.Store(true)
 	hijacked := false
 	defer func() {
 		if !hijacked {
 			closeConn(ctx, replication)
 		}
 	}()
-	c.cfg.Cache.Begin(server)
 	if err := s.prepare(ctx, replication); err != nil {
 		return err
 	}
@@ -86,7 +104,7 @@ func (c *Consumer) stream(ctx context.Context) error {
 		return err
 	}
 	hijacked = true
-	c.setState(Settling)
+	s.setState(Settling)
 	return s.run(ctx)
 }
 
@@ -94,7 +112,7 @@ func (c *Consumer) stream(ctx context.Context) error {
 func (s *stream) connectControl(ctx context.Context) (server string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
-	if s.control, err = s.c.cfg.Connect(ctx, false); err != nil {
+	if s.control, err = s.founder.cfg.Connect(ctx, false); err != nil {
 		return "", err
 	}
 	defer func() {
@@ -139,7 +157,7 @@ func (s *stream) connectControl(ctx context.Context) (server string, err error) 
 func (s *stream) connectLog(ctx context.Context, server string) (conn *pgconn.PgConn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectLimit)
 	defer cancel()
-	if conn, err = s.c.cfg.Connect(ctx, true); err != nil {
+	if conn, err = s.founder.cfg.Connect(ctx, true); err != nil {
 		return nil, err
 	}
 	results, err := conn.Exec(ctx, "SELECT "+ServerSQL).ReadAll()
@@ -156,8 +174,7 @@ func (s *stream) connectLog(ctx context.Context, server string) (conn *pgconn.Pg
 // prepare makes the slot and starts the stream. The slot waits for every transaction that
 // writes, for as long as that takes.
 func (s *stream) prepare(ctx context.Context, conn *pgconn.PgConn) error {
-	name := s.c.cfg.Publication
-	if err := s.publication(ctx); err != nil {
+	if err := s.publish(ctx); err != nil {
 		return err
 	}
 	slot := "lifeguard_" + randomName()
@@ -169,7 +186,7 @@ func (s *stream) prepare(ctx context.Context, conn *pgconn.PgConn) error {
 		return err
 	}
 	conn.Frontend().SendQuery(&pgproto3.Query{String: "START_REPLICATION SLOT " + slot + " LOGICAL 0/0 " +
-		"(proto_version '1', publication_names " + quoteLiteral(quoteIdentifier(name)) + ", messages 'true')"})
+		"(proto_version '1', publication_names " + quoteLiteral(quoteIdentifier(s.publication)) + ", messages 'true')"})
 	if err := conn.Frontend().Flush(); err != nil {
 		return err
 	}
@@ -192,15 +209,14 @@ func (s *stream) prepare(ctx context.Context, conn *pgconn.PgConn) error {
 	}
 }
 
-// publication sees to it that there is one, and notes what it names.
-func (s *stream) publication(ctx context.Context) error {
+// publish sees to it that there is a publication, and notes what it names.
+func (s *stream) publish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
-	name := s.c.cfg.Publication
-	if err := EnsurePublication(ctx, s.control, name); err != nil {
+	if err := EnsurePublication(ctx, s.control, s.publication); err != nil {
 		return err
 	}
-	p, err := loadPublication(ctx, s.control, name, s.version)
+	p, err := loadPublication(ctx, s.control, s.publication, s.version)
 	switch {
 	case err != nil:
 		return err
@@ -226,7 +242,7 @@ func (s *stream) beginSettling(ctx context.Context) error {
 	if err != nil {
 		return &protocolError{"no number of a transaction"}
 	}
-	s.c.unsettled.reset(&Snapshot{xmin: s.upTo, xmax: s.upTo})
+	s.unsettled.reset(&Snapshot{xmin: s.upTo, xmax: s.upTo})
 	return nil
 }
 
