@@ -39,13 +39,13 @@ const (
 	maxBlockRows = 32
 )
 
-// start makes room for the row at an offset and as many of those behind it as fit.
-func (b *block) start(s *Set, at int) {
-	rows := 0
-	b.end = at
+// start makes room for the row between two offsets, and as many of those behind it as fit.
+func (b *block) start(s *Set, at, end int) {
+	rows := 1
+	b.end = end
 	for rows < maxBlockRows && b.end < len(s.arena) {
 		length, n := binary.Uvarint(s.arena[b.end:])
-		if rows > 0 && b.end+n+int(length)-at > maxBlock {
+		if b.end+n+int(length)-at > maxBlock {
 			break
 		}
 		b.end += n + int(length)
@@ -71,7 +71,7 @@ func (r *Rows) nextOfMany(dest []driver.Value) error {
 	}
 	b := r.block
 	if r.row >= b.end {
-		b.start(r.set, r.begin)
+		b.start(r.set, r.row, r.rest)
 	}
 	row, at := r.set.arena[r.row:r.rest], 0
 	fields := r.set.columns.fields

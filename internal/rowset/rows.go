@@ -21,11 +21,11 @@ type Rows struct {
 	maps *Maps      // takes the workspace back; nil if it belongs to these Rows
 	work *workspace // nil before the first use and after Close
 
-	// Where in the arena: the current row, its values, the one of column, and the row
+	// Where in the arena: the values of the current row, the one of column, and the row
 	// after it. A hit makes one of these, so it is small.
-	begin, row, read, rest int
-	column                 int32
-	closed                 bool
+	row, read, rest int
+	column          int32
+	closed          bool
 
 	block *block   // of several rows
 	names []string // see Columns
@@ -81,7 +81,7 @@ func (r *Rows) advance() error {
 		return io.EOF
 	}
 	length, n := binary.Uvarint(r.set.arena[r.rest:])
-	r.begin, r.row = r.rest, r.rest+n
+	r.row = r.rest + n
 	r.rest = r.row + int(length)
 	r.read, r.column = r.row, 0
 	return nil
