@@ -268,6 +268,7 @@ func (u *unsettled) settle(l *lostCommit) {
 	}
 	if l.ddl {
 		l.site.generations.Next()
+		l.site.doubtOthers()
 	}
 	if cause, counts := l.waits.cause(); counts {
 		u.of.counts.invalidated[cause].Add(1)

@@ -152,6 +152,22 @@ func (p *site) doubt() {
 	p.ledger.Flush()
 }
 
+// doubtOthers is called when the catalog may have changed: roles with their rights, and
+// the configuration, are the server's, so a REVOKE or a reload in one database counts in
+// all. Before its end nobody can tell when it happens, so it needs no fence there.
+func (p *site) doubtOthers() {
+	if p == nil {
+		return
+	}
+	inProcess.mu.Lock()
+	defer inProcess.mu.Unlock()
+	for _, other := range inProcess.known {
+		if other != p && other.name.started == p.name.started {
+			other.doubt()
+		}
+	}
+}
+
 // hold returns the site of that name. Let go of it once.
 func (ps *sites) hold(name siteName) *site {
 	ps.mu.Lock()

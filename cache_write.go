@@ -169,6 +169,7 @@ func (w *writing) bump() {
 	surprised := w.generation != w.ph.cached.generation()
 	if w.schema != ruledOut {
 		w.q.forgetCatalog(w.ph)
+		w.ph.cached.site.doubtOthers()
 	}
 	w.q.counts.invalidated[w.cause].Add(1)
 	if surprised {
@@ -263,6 +264,7 @@ func (c *Conn) endRaw() {
 		cc.tx.renamed, cc.tx.lasting = true, true
 	}
 	q.forgetCatalog(c.ph)
+	cc.site.doubtOthers()
 	q.counts.invalidated[causeRaw].Add(1)
 	fence.Bump()
 }
