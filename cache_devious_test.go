@@ -5,6 +5,9 @@ import (
 	"testing"
 )
 
+const eventTrigger = `create function f() returns event_trigger language plpgsql as $$ begin update item set name = name || '+' where id = 1; end $$;
+	create event trigger t on ddl_command_end execute function f();`
+
 // deviousWrites are ways to change item that its text does not show, each through one
 // connection, in some transaction.
 var deviousWrites = []struct {
@@ -25,6 +28,10 @@ var deviousWrites = []struct {
 	{"a function in a cursor with hold", "create function f() returns int language sql as $$ update item set name = 'held' where id = 1; select 1 $$", []string{"declare c cursor with hold for select f()"}},
 	{"EXECUTE", "", []string{"prepare p as update item set name = 'executed' where id = $1", "execute p(1)"}},
 	{"EXPLAIN ANALYZE", "", []string{"explain analyze update item set name = 'explained' where id = 1"}},
+	{"EXPLAIN with quotes", "", []string{`explain (verbose, "analyze" on) update item set name = 'explained' where id = 1`}},
+	{"an event trigger", eventTrigger, []string{"create temp table t (i int)"}},
+	{"an event trigger of REFRESH", "create materialized view m as select 1; " + eventTrigger, []string{"refresh materialized view m"}},
+	{"an event trigger of SELECT INTO", eventTrigger, []string{"select 1 as i into temp t"}},
 	{"DO", "", []string{"do $$ begin update item set name = 'done' where id = 1; end $$"}},
 	{"DO with EXECUTE", "", []string{"do $$ begin execute 'update item set name = ''done'' where id = 1'; end $$"}},
 	{"CALL", "create procedure p(n int) language plpgsql as $$ begin update item set name = 'called' where id = n; end $$", []string{"call p(1)"}},

@@ -3,6 +3,8 @@ package lifeguard_test
 import (
 	"database/sql"
 	"database/sql/driver"
+	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -196,5 +198,38 @@ func TestACallForgetsNoAnalysis(t *testing.T) {
 	}
 	if n := c.stats().Hits - before; n < 38 || c.stats().Invalidations["ddl"] > 0 {
 		t.Errorf("%d hits of 40, %v", n, c.stats().Invalidations)
+	}
+}
+
+func TestWhatIsCommittedElsewhereByEXECUTEOrFETCHOutlivesARollback(t *testing.T) {
+	c := openCached(t, cacheSchema+"create extension if not exists dblink")
+	if _, err := c.plain.Exec("select dblink_exec($1, 'select 1')", c.dsn); err != nil && !strings.Contains(err.Error(), "statement returning results not allowed") {
+		t.Skip("dblink:", err)
+	}
+	const w = "update item set name = 'linked %d' where id = 1"
+	conn, err := c.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for i, texts := range [][]string{
+		{"prepare p as select dblink_exec('%s', $$%s$$)", "begin", "execute p", "rollback"},
+		{"begin", "declare c cursor for select dblink_exec('%s', $$%s$$)", "WARM", "fetch c", "rollback"},
+		{"begin", "do $d$ begin perform dblink_exec('%s', $$%s$$); end $d$", "rollback"},
+	} {
+		c.warm(allItems)
+		for _, text := range texts {
+			if text == "WARM" {
+				c.warm(allItems)
+				continue
+			}
+			if strings.Contains(text, "%s") {
+				text = fmt.Sprintf(text, c.dsn, fmt.Sprintf(w, i))
+			}
+			if _, err := conn.ExecContext(t.Context(), text); err != nil {
+				t.Log(text, err)
+			}
+		}
+		c.same(fmt.Sprint("case ", i), allItems)
 	}
 }

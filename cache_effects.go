@@ -59,6 +59,10 @@ func (q *queryCache) effectsOf(ph *physical, st *sqltext.Statement, t *cachedTex
 		}
 	}
 	text := &t.candidate
+	if reach := q.reachFrom(ph); text.Hidden && (reach == nil || reach.Surprises(text)) {
+		all.opaque = mayEndTransaction(st)
+		return all
+	}
 	does := effects{
 		session: text.Session, local: text.Local, custom: text.Custom, async: text.Async, reload: text.Reload,
 		late: text.Late, pieces: text.Effect == catalog.Calls, generation: all.generation,

@@ -284,8 +284,10 @@ func (j *judge) cacheable(c *Candidate, p *parsed, s *split) verdict {
 	}
 	near := touched{words: c.words, types: p.types}
 	columns := c.columns
+	calls, times := c.calls, c.times
 	for _, r := range s.families {
 		near.types = near.types || hasUserTypes(r)
+		times = times || slices.ContainsFunc(r.Columns, func(c column) bool { return c.Type == timeOID || c.Type == timeArrayOID })
 	}
 	for _, r := range s.named {
 		if r.Kind != "v" {
@@ -297,9 +299,13 @@ func (j *judge) cacheable(c *Candidate, p *parsed, s *split) verdict {
 		}
 		near.words = append(near.words, view.words...)
 		columns = append(columns, view.columns...)
+		calls, times = append(calls, view.calls...), times || view.times
 	}
 	if v := j.candidate(c, p.path, settled); !v.ok() {
 		return v
+	}
+	if zoned(calls, times || j.user) {
+		return verdict{reason: ClockType}
 	}
 	if v := datedColumns(columns, s.named); !v.ok() {
 		return v

@@ -20,6 +20,7 @@ type body struct {
 	ops     []string
 	types   []name
 	casts   bool // casts a variable to a date
+	times   bool // as of Candidate
 }
 
 // readBody reads an expression, or what pg_get_functiondef says.
@@ -46,6 +47,7 @@ func readBody(text string) *body {
 func (b *body) add(s *scan) {
 	b.words(s) // before read, which closes no statement
 	s.read()
+	b.acts = b.acts || b.writes && s.settings // its rule calls set_config
 	if s.unreadable {
 		b.acts = true
 		s.refuse(Unreadable)
@@ -59,6 +61,7 @@ func (b *body) add(s *scan) {
 	b.ops = append(b.ops, s.ops...)
 	b.types = append(b.types, s.types...)
 	b.casts = b.casts || len(s.columns) > 0
+	b.times = b.times || s.times
 }
 
 func (b *body) words(s *scan) {

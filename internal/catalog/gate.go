@@ -27,6 +27,9 @@ type Candidate struct {
 	Reload bool
 	// Late says that the statement may run queries when its transaction commits.
 	Late bool
+	// Hidden says that more than the kind tells may happen: event triggers are fired, or
+	// queries run that are written elsewhere. [Reach.Surprises] says whether it can.
+	Hidden bool
 	// DDL says that it may change the catalog: [Catalog.Forget] is due before
 	// it is sent and after it has taken effect.
 	DDL bool
@@ -50,6 +53,7 @@ type Candidate struct {
 	dated     []string // functions that are taken to yield dates
 	body      *body    // what DO runs
 	runsText  bool     // a built-in function that runs a text may be called
+	times     bool     // the type time is named, or what yields it
 }
 
 // An Effect is what a kind of statement may do to relations.
@@ -88,7 +92,7 @@ func Gate(sql string) (Candidate, Reason) {
 	s.read()
 	c.calls, c.dotted, c.methods, c.words, c.ops = s.calls, s.dotted, s.methods, s.words, s.ops
 	c.types, c.columns, c.aliases = s.types, s.columns, s.aliases
-	c.selects, c.with, c.tables, c.dated = s.selects, s.with, s.tables, s.dated
+	c.selects, c.with, c.tables, c.dated, c.times = s.selects, s.with, s.tables, s.dated, s.times
 	c.classify(st, s)
 
 	reason := s.reason
@@ -145,30 +149,32 @@ type scan struct {
 	unreadable bool
 	reason     Reason
 
-	calls   []name
-	dotted  []string
-	methods []string
-	words   []string
-	ops     []string
-	types   []name
-	columns []string
-	aliases []string
-	selects int
-	with    bool
-	tables  bool
-	dated   []string
-	inFrom  bool  // in a FROM clause, as far as words tell
-	setter  bool  // set_config is called, or what may call it
-	setters []int // where set_config is
-	texts   bool  // what runs a text is called
-	reload  bool
-	into    bool
-	inserts bool
-	updates bool
-	deletes bool
-	open    []int  // where the brackets around the current token begin
-	froms   []bool // inFrom before each of them
-	partner []int  // of each bracket, or -1
+	calls    []name
+	dotted   []string
+	methods  []string
+	words    []string
+	ops      []string
+	types    []name
+	columns  []string
+	aliases  []string
+	selects  int
+	with     bool
+	tables   bool
+	dated    []string
+	inFrom   bool  // in a FROM clause, as far as words tell
+	setter   bool  // set_config is called, or what may call it
+	setters  []int // where set_config is
+	settings bool  // pg_settings is named
+	times    bool  // the type time is named, or what yields it
+	texts    bool  // what runs a text is called
+	reload   bool
+	into     bool
+	inserts  bool
+	updates  bool
+	deletes  bool
+	open     []int  // where the brackets around the current token begin
+	froms    []bool // inFrom before each of them
+	partner  []int  // of each bracket, or -1
 }
 
 // A token is a token with its identifier, if it is one.
@@ -331,6 +337,8 @@ func (s *scan) identifier(i int, t token) {
 			s.method(t.name)
 		}
 	}
+	s.settings = s.settings || t.name == "pg_settings"
+	s.times = s.times || t.name == "make_time" || t.name == "_time" || t.name == "time" && !s.at(i-1).word("at")
 	if isSystemColumn(t.name) {
 		s.refuse(SystemColumn)
 	}

@@ -243,6 +243,8 @@ func (j *judge) body(b *body, path []string, m measure) verdict {
 		return verdict{reason: b.reason}
 	case m == settled && b.casts:
 		return verdict{reason: ClockCast}
+	case m == settled && zoned(b.calls, b.times):
+		return verdict{reason: ClockType}
 	}
 	if b.reads && m != settled {
 		if v := j.anyView(m); !v.ok() {

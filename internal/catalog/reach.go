@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
 
 // A Reach is what the functions of a database could do without a word of a statement
@@ -18,6 +20,7 @@ type Reach struct {
 	// setting.
 	Acts bool
 
+	events  bool     // there are event triggers
 	foreign []string // functions that could commit through a connection of their own
 	hidden  bool     // and something could call one that does not name it
 }
@@ -29,6 +32,15 @@ func (r *Reach) Foreign(c *Candidate) bool {
 		return false
 	}
 	return r.hidden || c.runsText || slices.ContainsFunc(r.foreign, func(n string) bool { return slices.Contains(c.words, n) })
+}
+
+// Surprises reports whether a statement that is [Candidate.Hidden] may change more than
+// its kind tells.
+func (r *Reach) Surprises(c *Candidate) bool {
+	if c.Kind == sqltext.Cursor { // what DECLARE has let in is noted, but for this
+		return r.Foreign(c)
+	}
+	return r.events
 }
 
 // A compiled is a function that is neither in SQL nor in PL/pgSQL, nor in C and declared
@@ -49,13 +61,14 @@ type reachRow struct {
 	Sets     bool       `json:"sets"`     // functions and views that change settings, or run texts
 	Acts     bool       `json:"acts"`
 	Executes bool       `json:"executes"` // functions that run texts
+	Events   bool       `json:"events"`   // event triggers
 }
 
 // What a function's text may hold that acts, going by words as package sqltext's lexer
 // cannot in SQL. Text without a word is BEGIN ATOMIC; U& hides words.
 const (
 	runsTextRegexp = `u&|execute|_to_xml|ts_stat|ts_rewrite|crosstab|connectby`
-	actsRegexp     = runsTextRegexp + `|set_config|\m(create|alter|drop|grant|revoke|reassign|discard|pg_reload_conf|pg_import_system_collations)\M` +
+	actsRegexp     = runsTextRegexp + `|set_config|pg_settings|\m(create|alter|drop|grant|revoke|reassign|discard|pg_reload_conf|pg_import_system_collations)\M` +
 		`|\m(security\s+label|import\s+foreign)\M|(^|;|>>|\*/|--[^\n]*\n|\m(begin|then|else|loop)\M)\s*(set|reset)\M`
 )
 
@@ -82,17 +95,21 @@ SELECT json_build_object(
           AND d.classid <> 'pg_foreign_data_wrapper'::regclass)))
     FROM compiled c),
   'volatile', EXISTS (SELECT FROM own o WHERE o.readable AND NOT o.trigger AND o.provolatile = 'v'),
-  'sets', EXISTS (SELECT FROM own o WHERE o.readable AND NOT o.trigger AND (o.prosrc ~* $1::text OR o.prosrc ~* 'set_config' OR o.prosrc = ''))
+  'sets', EXISTS (SELECT FROM own o WHERE o.readable AND NOT o.trigger AND (o.prosrc ~* $1::text OR o.prosrc ~* 'set_config|pg_settings' OR o.prosrc = ''))
     OR EXISTS (SELECT FROM pg_rewrite r, pattern n WHERE r.oid >= 16384 AND r.ev_action::text ~ n.tree)
     OR EXISTS (SELECT FROM pg_policy y, pattern n WHERE y.polqual::text ~ n.tree OR y.polwithcheck::text ~ n.tree)
     OR EXISTS (SELECT FROM pg_constraint k, pattern n WHERE k.contypid <> 0 AND k.conbin::text ~ n.tree)
     OR EXISTS (SELECT FROM pg_aggregate a, setter s WHERE a.aggtransfn = s.oid OR a.aggfinalfn = s.oid OR a.aggmtransfn = s.oid
       OR a.aggmfinalfn = s.oid),
-  'acts', EXISTS (SELECT FROM own o WHERE o.readable AND (o.prosrc ~* $2::text OR o.prosrc = '')),
+  'acts', EXISTS (SELECT FROM own o WHERE o.readable AND (o.prosrc ~* $2::text OR o.prosrc = ''))
+    OR EXISTS (SELECT FROM pg_attrdef a, pattern n WHERE a.oid >= 16384 AND a.adbin::text ~ n.tree)
+    OR EXISTS (SELECT FROM pg_constraint k, pattern n WHERE k.oid >= 16384 AND k.conbin::text ~ n.tree)
+    OR EXISTS (SELECT FROM pg_trigger t, pattern n WHERE t.tgqual::text ~ n.tree),
+  'events', EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtenabled <> 'D' AND e.evtevent <> 'login'),
   'executes', EXISTS (SELECT FROM own o WHERE o.readable AND o.prosrc ~* $1::text))`
 
 func (r *reachRow) reach() *Reach {
-	reach := &Reach{Writes: r.Volatile || r.Sets, Acts: r.Acts}
+	reach := &Reach{Writes: r.Volatile || r.Sets, Acts: r.Acts || r.Sets, events: r.Events}
 	for _, c := range r.Compiled {
 		inC := c.Language == "c" || c.Language == "internal"
 		if inC && isHarmlessVolatile(c.Name) {

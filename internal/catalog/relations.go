@@ -56,6 +56,8 @@ func (j *judge) readable(members []*relation) verdict {
 const (
 	timetzOID      = 1266
 	timetzArrayOID = 1270
+	timeOID        = 1083
+	timeArrayOID   = 1183
 )
 
 func unreadable(r *relation) Reason {
@@ -91,6 +93,12 @@ func (j *judge) view(r *relation, m measure) (verdict, *Candidate) {
 		v.reason = View
 	}
 	return v, r.view
+}
+
+// zoned reports whether a call may turn a time into one with a time zone, which depends on
+// the day: TIME AT TIME ZONE goes by way of that type, and no word shows it.
+func zoned(calls []name, times bool) bool {
+	return times && slices.ContainsFunc(calls, func(n name) bool { return n.name == "timezone" })
 }
 
 // candidate judges what the gate collected.

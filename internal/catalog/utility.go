@@ -40,9 +40,10 @@ func (c *Candidate) set(s *scan) {
 
 // setters judges calls of set_config, by their arguments where those are literals.
 func (c *Candidate) setters(s *scan) {
-	c.Session = s.setter
-	if !s.setter || s.texts {
-		c.Async = s.texts
+	set := s.settings && s.updates // UPDATE pg_settings, whose rule calls set_config
+	c.Session = s.setter || set
+	if !s.setter || s.texts || set {
+		c.Async = s.texts || set
 		return
 	}
 	c.Local, c.Custom = true, true
@@ -66,7 +67,7 @@ func (c *Candidate) selectInto(s *scan) {
 			continue
 		}
 		if next := s.at(i + 1); next.word("temp") || next.word("temporary") || next.word("local") {
-			c.Effect, c.Session, c.DDL, c.Local, c.Custom = Runs, true, false, false, false
+			c.Effect, c.Session, c.DDL, c.Local, c.Custom, c.Hidden = Runs, true, false, false, false, true
 		}
 	}
 }
@@ -92,7 +93,7 @@ func (c *Candidate) refresh(s *scan) {
 		c.anything()
 		return
 	}
-	c.Effect, c.targets, c.refreshes = Targets, []string{target}, true
+	c.Effect, c.targets, c.refreshes, c.Hidden = Targets, []string{target}, true, true
 }
 
 // do reads DO [LANGUAGE plpgsql] $$…$$. Of other languages nothing is known.
@@ -116,7 +117,11 @@ func (c *Candidate) do(s *scan) {
 	c.body.add(inner)
 	c.words = append(c.words, inner.words...)
 	c.runsText, c.Reload = c.runsText || inner.texts, c.Reload || inner.reload
-	c.Effect, c.Session, c.DDL = Calls, c.body.acts, c.body.acts
+	c.setters(inner)
+	c.Effect, c.DDL = Calls, c.body.acts
+	if c.body.acts {
+		c.Session, c.Local, c.Custom = true, false, false
+	}
 }
 
 // create reads what of CREATE concerns this session alone:
@@ -136,7 +141,7 @@ func (c *Candidate) create(s *scan) {
 		c.anything()
 		return
 	}
-	c.Effect, c.Session, c.Local, c.Custom = Nothing, true, false, false
+	c.Effect, c.Session, c.Local, c.Custom, c.Hidden = Nothing, true, false, false, true
 	if s.at(i+1).word("table") && s.has("as") {
 		c.Effect = Runs
 	}
@@ -145,7 +150,7 @@ func (c *Candidate) create(s *scan) {
 // maintain reads VACUUM, ANALYZE, REINDEX, CHECKPOINT, which change no rows, and what puts
 // them into another order.
 func (c *Candidate) maintain(s *scan) {
-	c.Effect = Nothing
+	c.Effect, c.Hidden = Nothing, s.at(0).word("reindex") // which fires from PostgreSQL 17 on
 	if s.at(0).word("cluster") || s.has("full") {
 		c.Effect, c.Late = Runs, true
 	}

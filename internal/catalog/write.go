@@ -46,8 +46,11 @@ func (c *Candidate) classify(st *sqltext.Statement, s *scan) {
 	case sqltext.Cursor:
 		// FETCH runs what DECLARE has let in. With HOLD, COMMIT runs the rest.
 		c.Effect = Nothing
-		if s.at(0).word("declare") {
+		switch {
+		case s.at(0).word("declare"):
 			c.Effect, c.Late = Runs, s.has("hold")
+		case s.at(0).word("fetch"), s.at(0).word("move"):
+			c.Hidden, c.runsText = true, true
 		}
 	case sqltext.Explain:
 		c.Effect = Nothing
@@ -60,6 +63,10 @@ func (c *Candidate) classify(st *sqltext.Statement, s *scan) {
 		}
 	default:
 		c.anything()
+	}
+	if c.Effect == Runs && s.has("execute") {
+		// What was prepared may call set_config, or any function.
+		c.Session, c.Local, c.Custom, c.Async, c.runsText = true, false, false, true, true
 	}
 	if st.Flags.Has(sqltext.Malformed) || s.unreadable {
 		c.anything()

@@ -56,6 +56,9 @@ func (c *classifier) explain(l *level, tok Token, w word) {
 			c.current = Explain
 		}
 	default:
+		if tok.Kind == QuotedName { // an option may be called "analyze" with quotes, too
+			c.flags |= ExplainAnalyze
+		}
 	}
 }
 

@@ -116,3 +116,7 @@ CREATE TABLE fa (id int PRIMARY KEY);
 CREATE TABLE fc (id int PRIMARY KEY, a int REFERENCES fa ON DELETE CASCADE);
 CREATE TABLE fb (id int PRIMARY KEY, a int REFERENCES fa ON DELETE SET NULL, c int REFERENCES fc ON DELETE CASCADE);
 CREATE TABLE fd (b int REFERENCES fb ON DELETE CASCADE);
+CREATE TABLE opening (id int, t time);
+CREATE VIEW opening_in_utc AS SELECT (t AT TIME ZONE 'UTC')::text AS t FROM opening;
+CREATE FUNCTION in_utc(t time) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT (t AT TIME ZONE 'UTC')::text $$;
+CREATE FUNCTION changes_settings() RETURNS int LANGUAGE plpgsql AS $$ BEGIN UPDATE pg_settings SET setting = 'UTC' WHERE name = 'TimeZone'; RETURN 1; END $$;

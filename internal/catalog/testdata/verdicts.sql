@@ -412,3 +412,19 @@ SELECT timestamptz(name || created_at::time) FROM users
 SELECT (created_at::date::timestamp)::date FROM users
 SELECT (u.created_at::date::timestamp)::date, ((created_at)::date)::timestamp FROM users u
 SELECT (lower(name)::date)::timestamp FROM users
+# a time with a time zone depends on the day
+SELECT (t AT TIME ZONE 'UTC')::text FROM opening
+SELECT timezone('UTC', t)::text FROM opening
+SELECT (time '10:00' AT TIME ZONE 'UTC')::text
+SELECT (make_time(10, 0, 0) AT TIME ZONE 'UTC')::text
+SELECT * FROM opening_in_utc
+SELECT in_utc('10:00')
+SELECT placed AT TIME ZONE 'UTC' FROM orders
+# settings
+UPDATE pg_settings SET setting = 'UTC' WHERE name = 'TimeZone'
+SELECT name FROM pg_settings
+DO $$ BEGIN PERFORM set_config('TimeZone', 'UTC', true); END $$
+EXPLAIN ANALYZE EXECUTE p
+EXPLAIN ("analyze") DELETE FROM users
+EXPLAIN (VERBOSE, "analyse" ON) DELETE FROM users
+SELECT changes_settings()
