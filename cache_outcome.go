@@ -283,7 +283,7 @@ func (c *Conn) leaseForAsking(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ph, err := c.core.pool.get(ctx, nil, s.acquired)
+	ph, err := c.core.pool.errand(ctx, s.acquired)
 	if err != nil {
 		c.core.giveBack(ph, s, false)
 		return err

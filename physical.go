@@ -39,6 +39,8 @@ type physical struct {
 	prev, next *physical
 	place      place
 	idleSince  time.Duration // on the pool's clock
+	errand     chan struct{} // closed when it comes back; see sendLocked
+	awaited    int           // how many wait for that: nobody else may take it
 }
 
 // place says which of the pool's lists a physical connection is in.

@@ -90,13 +90,18 @@ func newPool(cfg *Config, connect func(context.Context) (driver.Conn, error), ke
 	return p
 }
 
-// get leases a connection: the preferred one if it is idle, else the one used last,
-// else a new one. The result is checked to be alive. If the context ends during that
+// get leases a connection: the preferred one if it is idle or on an errand, else the one
+// used last, else a new one. The result is checked to be alive. If the context ends during that
 // check, it comes with the error, and must be given back all the same. now is the time
 // of admission.
 func (p *pool) get(ctx context.Context, prefer *physical, now time.Duration) (*physical, error) {
+	return p.getFor(ctx, prefer, now, false)
+}
+
+// getFor is get, or errand.
+func (p *pool) getFor(ctx context.Context, prefer *physical, now time.Duration, errand bool) (*physical, error) {
 	for {
-		ph, err := p.take(ctx, prefer)
+		ph, err := p.take(ctx, prefer, errand)
 		if err != nil {
 			return nil, err
 		}
@@ -128,11 +133,17 @@ func (p *pool) renew(ctx context.Context, ph *physical, now time.Duration) error
 }
 
 // take returns an idle connection, or nil with a place reserved for a new one.
-func (p *pool) take(ctx context.Context, prefer *physical) (*physical, error) {
+func (p *pool) take(ctx context.Context, prefer *physical, errand bool) (*physical, error) {
 	p.mu.Lock()
 	for {
+		if err := p.returnedLocked(ctx, prefer); err != nil {
+			return nil, err
+		}
 		ph, ok, err := p.claimLocked(prefer)
 		if ok || err != nil {
+			if errand {
+				ph.sendLocked()
+			}
 			p.mu.Unlock()
 			return ph, err
 		}
@@ -152,8 +163,12 @@ func (p *pool) claimLocked(prefer *physical) (ph *physical, ok bool, err error) 
 		p.idle.remove(prefer)
 		return prefer, true, nil
 	}
-	if ph := p.idle.popBack(); ph != nil {
-		return ph, true, nil
+	ph = p.idle.back
+	for ph != nil && ph.awaited > 0 {
+		ph = ph.prev
+	}
+	if ph != nil {
+		return p.idle.remove(ph), true, nil
 	}
 	if p.total >= p.max {
 		return nil, false, nil
@@ -355,6 +370,7 @@ func (p *pool) putOrRefuse(ph *physical, now time.Duration) (endReason, bool) {
 		return endFleet, false
 	}
 	ph.idleSince = now
+	ph.backLocked()
 	if p.handLocked(ph) {
 		p.mu.Unlock()
 		return 0, true
@@ -382,6 +398,7 @@ func (p *pool) end(ph *physical, reason endReason, done func()) {
 	}
 	p.mu.Lock()
 	p.closing++
+	ph.backLocked()
 	p.mu.Unlock()
 	finish := func() {
 		if p.keepsNo {

@@ -63,7 +63,7 @@ func (p *pool) closeStale(now time.Duration) {
 			p.idle.remove(ph)
 			found = append(found, stale{ph, reason})
 		case state == socketReadable:
-			p.idle.remove(ph)
+			p.idle.remove(ph).sendLocked()
 			spoken = append(spoken, ph)
 		}
 		ph = next

@@ -91,6 +91,7 @@ func (p *pool) renewCatching(ctx context.Context, ph *physical) (err error) {
 func (p *pool) takeFirst(ctx context.Context) (*physical, error) {
 	p.mu.Lock()
 	if ph, ok, err := p.claimLocked(nil); ok || err != nil {
+		ph.sendLocked()
 		p.mu.Unlock()
 		return ph, err
 	}
@@ -132,6 +133,7 @@ func (p *pool) handLocked(ph *physical) bool {
 		p.total++
 		p.opening++
 	}
+	ph.sendLocked()
 	p.borrower <- ph
 	p.borrower = nil
 	return true
