@@ -57,12 +57,13 @@ type queryCache struct {
 	closed      bool
 	timers      [2]*time.Timer // of the sweeps after a bump, and after the ttl
 
-	waiting   atomic.Int64 // len(later)
-	armed     [2]atomic.Bool
-	unsettled unsettled
-	rawTold   sync.Once
-	counts    cacheCounts
-	rule      worthRule
+	waiting    atomic.Int64 // len(later)
+	armed      [2]atomic.Bool
+	unsettled  unsettled
+	unanswered atomic.Pointer[unanswered] // the latest; see refused
+	rawTold    sync.Once
+	counts     cacheCounts
+	rule       worthRule
 }
 
 // Which of the timers.

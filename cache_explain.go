@@ -111,9 +111,13 @@ func (c *Conn) explain(ctx context.Context, t *cachedText, args []driver.NamedVa
 	q, ph := c.core.cache, c.ph
 	s := q.sessionOf(ph)
 	if s == nil {
-		if s, err = q.meet(ctx, ph); err != nil {
+		if s, err = q.meetAtLast(ctx, ph); err != nil {
 			return x, err
 		}
+	}
+	if r := q.refused(); s == nil && r != nil {
+		x = CacheExplanation{Mode: q.mode, TTL: q.ttl, Culprit: r.culprit}
+		return x.because(cmp.Or(string(t.gate), bypassRefused)), nil
 	}
 	a, err := q.catalog.Analyze(ctx, ph.pg, t.text)
 	if err != nil {

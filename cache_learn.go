@@ -3,14 +3,7 @@ package lifeguard
 import (
 	"cmp"
 	"context"
-	"errors"
-	"strconv"
-	"sync/atomic"
-	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"github.com/lifeguard-go/lifeguard/cache"
 	"github.com/lifeguard-go/lifeguard/internal/catalog"
 )
 
@@ -23,188 +16,26 @@ import (
 //	session   known ──SET, DDL, anything opaque──► unknown ──before the next statement
 //	          outside a transaction──► known
 
-// maxSessions is how many kinds of sessions are told apart, and how many texts wait to be
-// analysed.
-const maxSessions = 500
-
-// cacheSession is the state of sessions that are equal, in one generation of the catalog.
-// It is compared by its address.
-type cacheSession struct {
-	generation uint64
-	key        string
-	reason     string // why nothing may be kept in it
-	lists      atomic.Pointer[listedTables]
-}
-
-// cachedConn is what the cache knows of a physical connection.
-type cachedConn struct {
-	session atomic.Pointer[cacheSession] // nil if unknown; read by those who had the connection last
-	ended   atomic.Bool                  // the pool has closed it
-	touched bool                         // its session may have been changed
-	started string                       // when the backend was, on the server's clock; empty if unknown
-	standby bool
-	async   bool // commits do not wait for their log
-	proxied bool
-	site    *site        // the database; nil until it was asked for
-	nowhere bool         // the server does not tell
-	barred  bool         // … though it is PostgreSQL
-	era     uint64       // of sites, when the connection was last looked at
-	simple  bool         // texts are sent without their parameters' types being asked for
-	tx      cachedTx     // of the open transaction
-	raw     *cache.Fence // see guardRaw
-	inRaw   bool
-	rawLong *time.Timer // see tellOfRaw
-}
-
-// sessionOf returns the connection's session if it is known.
-func (q *queryCache) sessionOf(ph *physical) *cacheSession {
-	s := ph.cached.session.Load()
-	if s == nil || s.generation != q.catalog.Generation() {
-		return nil
-	}
-	return s
-}
-
-// sessionNow is the session that the next statement of an idle virtual connection would
-// meet, or nil if it is not known: that of the connection that it had last, and else that
-// of a new one.
-func (c *Conn) sessionNow() *cacheSession {
-	q := c.core.cache
-	last := c.last
-	if c.core.cfg.Mode == ModeSession {
-		last = c.session
-		if last == nil || c.parked || last.pg.TxStatus() != 'I' {
-			return nil
-		}
-	}
-	if last != nil && !last.cached.ended.Load() {
-		return q.sessionOf(last)
-	}
-	home := q.home.Load()
-	if home == nil || home.generation != q.catalog.Generation() {
-		return nil
-	}
-	return home
-}
-
-// backendQuery tells this connection's backend from any other.
-const backendQuery = `
-SELECT pg_catalog.pg_backend_pid()::pg_catalog.text,
-  (SELECT EXTRACT(epoch FROM a.backend_start) FROM pg_catalog.pg_stat_activity a
-    WHERE a.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())::pg_catalog.text,
-  pg_catalog.pg_is_in_recovery()::pg_catalog.text`
-
-// errFacts says that the server answered something else than was asked.
-var errFacts = errors.New("lifeguard: the server did not describe the session")
-
-// meet reads the session of an idle connection, and what belongs to it.
-func (q *queryCache) meet(ctx context.Context, ph *physical) (*cacheSession, error) {
-	if !q.atHome(ph) || q.mode.exact() && inProcess.unclear() {
-		return nil, nil //nolint:nilnil // not known
-	}
-	generation := q.catalog.Generation()
-	if ph.cached.started == "" || q.catalog.KnownReach() == nil {
-		if err := q.readFacts(ctx, ph); err != nil {
-			return nil, err
-		}
-	}
-	read, err := catalog.ReadSession(ctx, ph.pg)
-	if err != nil {
-		return nil, err
-	}
-	reason := string(read.Reason)
-	switch {
-	case ph.cached.nowhere:
-		reason = bypassNowhere
-	case ph.cached.proxied:
-		reason = bypassProxied
-	case ph.cached.standby:
-		reason = bypassStandby
-	case ph.cached.simple:
-		reason = bypassExecMode
-	}
-	s := q.intern(generation, read.Key+"\n"+reason, reason, !ph.cached.touched)
-	if s.generation != q.catalog.Generation() {
-		return nil, nil //nolint:nilnil // DDL meanwhile: still unknown
-	}
-	ph.cached.session.Store(s)
-	ph.cached.async = read.Async
-	return s, nil
-}
-
-// readFacts reads what the connection's backend is, and what functions could do in its
-// database.
-func (q *queryCache) readFacts(ctx context.Context, ph *physical) error {
-	result := ph.pg.ExecParams(ctx, backendQuery, nil, nil, nil, nil).Read()
-	if result.Err != nil {
-		return result.Err
-	}
-	if len(result.Rows) != 1 || len(result.Rows[0]) != 3 {
-		return errFacts
-	}
-	row := result.Rows[0]
-	ph.cached.started, ph.cached.standby = string(row[1]), string(row[2]) == "true"
-	ph.cached.proxied = string(row[0]) != strconv.FormatUint(uint64(ph.pg.PID()), 10)
-	ph.cached.simple = sendsUnasked(ph.pgxConn().Config())
-	q.sawServer(incarnation(ctx, ph.pg))
-	_, err := q.catalog.Reach(ctx, ph.pg)
-	return err
-}
-
-// sendsUnasked reports whether pgx sends texts without asking for their parameters' types,
-// or nothing at all: a mode that needs a cache of pgx's own fails without it, and what comes
-// from memory must not hide that.
-func sendsUnasked(cfg *pgx.ConnConfig) bool {
-	switch cfg.DefaultQueryExecMode {
-	case pgx.QueryExecModeCacheStatement:
-		return cfg.StatementCacheCapacity <= 0
-	case pgx.QueryExecModeCacheDescribe:
-		return cfg.DescriptionCacheCapacity <= 0
-	case pgx.QueryExecModeDescribeExec:
-		return false
-	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol:
-	}
-	return true
-}
-
-// sawServer compares this life of the server with the one seen before: a crash may have
-// undone commits that nobody waited to be written.
-func (q *queryCache) sawServer(incarnation string) {
-	q.mu.Lock()
-	changed := q.incarnation != "" && q.incarnation != incarnation
-	q.incarnation = incarnation
-	q.mu.Unlock()
-	if p := q.site.Load(); changed && p != nil {
-		q.counts.invalidated[causeLost].Add(1)
-		p.doubt()
-	}
-}
-
-// intern returns the one cacheSession of its kind. home says that the connection is as
-// it was opened.
-func (q *queryCache) intern(generation uint64, key, reason string, home bool) *cacheSession {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.sessionsIn != generation || len(q.sessions) >= maxSessions {
-		q.sessions, q.sessionsIn = make(map[string]*cacheSession), generation
-	}
-	s := q.sessions[key]
-	if s == nil {
-		s = &cacheSession{generation: generation, key: key, reason: reason}
-		q.sessions[key] = s
-	}
-	if home {
-		q.homeKey = key
-	}
-	if key == q.homeKey {
-		q.home.Store(s)
-	}
-	return s
-}
+// learnTries is how often something is learnt anew because the catalog has moved on
+// meanwhile. Who sent without knowing would have to assume that he moves it, too, and so
+// would the next: one change would go on for ever among many who write.
+const learnTries = 4
 
 // learn makes sure, as far as it can, that the connection's session is known, and a text
 // in it. It returns nil if it is not. An error ends the operation.
-func (c *Conn) learn(ctx context.Context, t *cachedText) (*ruling, error) {
+func (c *Conn) learn(ctx context.Context, t *cachedText) (v *ruling, err error) {
+	q := c.core.keeper()
+	for range learnTries {
+		generation := q.catalog.Generation()
+		v, err = c.learnOnce(ctx, t)
+		if v != nil || err != nil || c.ph.pg.TxStatus() != 'I' || generation == q.catalog.Generation() {
+			break
+		}
+	}
+	return v, err
+}
+
+func (c *Conn) learnOnce(ctx context.Context, t *cachedText) (*ruling, error) {
 	q, ph := c.core.keeper(), c.ph
 	idle := ph.pg.TxStatus() == 'I'
 	if q.blind {
@@ -243,10 +74,10 @@ func (c *Conn) learn(ctx context.Context, t *cachedText) (*ruling, error) {
 // learnFacts reads what the database has, where no session is ever known.
 func (c *Conn) learnFacts(ctx context.Context) error {
 	q, ph := c.core.keeper(), c.ph
-	if !q.atHome(ph) || q.catalog.KnownReach() != nil || ph.pg.TxStatus() != 'I' {
+	if !q.atHome(ph) || q.catalog.KnownReach() != nil || ph.pg.TxStatus() != 'I' || q.refused() != nil {
 		return nil
 	}
-	if err := q.readFacts(ctx, ph); err != nil {
+	if err := q.readFacts(ctx, ph); err != nil && !q.refuse(ctx, ph, err) {
 		return c.stillLeasedAfter(ctx)
 	}
 	return nil
@@ -337,6 +168,14 @@ func (c *Conn) catchUp(ctx context.Context) error {
 		return err
 	}
 	c.ph.cached.tx.reset()
+	err = c.learnWaiting(ctx)
+	c.ph.cached.tx.reach = q.reachFrom(c.ph)
+	return err
+}
+
+// learnWaiting learns what waits to be learnt, and the connection's session.
+func (c *Conn) learnWaiting(ctx context.Context) error {
+	q := c.core.keeper()
 	if q.blind {
 		return c.learnFacts(ctx)
 	}
@@ -362,7 +201,7 @@ func (c *Conn) catchUp(ctx context.Context) error {
 	if len(texts) > 0 || q.sessionOf(c.ph) != nil {
 		return nil
 	}
-	if _, err := q.meet(ctx, c.ph); err != nil {
+	if _, err := q.meetAtLast(ctx, c.ph); err != nil {
 		return c.stillLeasedAfter(ctx)
 	}
 	return nil

@@ -21,6 +21,7 @@ var sentences = map[string]string{
 	bypassExecMode:     "The DSN's default_query_exec_mode is exec or simple_protocol: parameters go as text, and their types are not known.",
 	bypassNowhere:      "The server does not tell which database it is: pg_postmaster_start_time() cannot be called.",
 	bypassEarlier:      "A Connector without a cache has a lease that is older than the first cache of this process, or is connected where its database cannot be told: it may be writing what nobody notices.",
+	bypassRefused:      "The server refuses what has to be asked before anything is kept: the role may not read pg_stat_activity, for instance. It is asked again every minute.",
 	bypassNoCache:      "NoCache was asked for, by WithCache or by a comment /* lifeguard: nocache */.",
 	bypassExcluded:     "It reads a table or a view of lifeguard_cache_exclude.",
 	bypassUnlisted:     "It reads a table that lifeguard_cache_tables does not list.",

@@ -193,5 +193,8 @@ func (q *queryCache) whyUnknown() string {
 	if q.mode.exact() && inProcess.waiting.Load() > 0 {
 		return bypassEarlier
 	}
+	if q.refused() != nil {
+		return bypassRefused
+	}
 	return bypassSession
 }

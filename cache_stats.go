@@ -44,6 +44,7 @@ const (
 	bypassExecMode     = "exec_mode"        // the simple protocol, or exec
 	bypassNowhere      = "database_unknown" // the server does not tell which database it is
 	bypassEarlier      = "earlier_leases"   // of Connectors without a cache, begun when nobody had one
+	bypassRefused      = "server_refuses"   // what has to be asked first
 	bypassNoCache      = "nocache"          // WithCache, or a hint
 	bypassExcluded     = "excluded_table"   // one of lifeguard_cache_exclude
 	bypassUnlisted     = "unlisted_table"   // none of lifeguard_cache_tables
@@ -55,7 +56,7 @@ const (
 //nolint:gochecknoglobals // a constant
 var bypassReasons = []string{
 	bypassLeased, bypassNew, bypassSession, bypassFenced, bypassRaw, bypassArguments, bypassClock, bypassLarge, bypassUnprofitable, bypassTypes,
-	bypassUnlogged, bypassStandby, bypassProxied, bypassExecMode, bypassNowhere, bypassEarlier, bypassNoCache,
+	bypassUnlogged, bypassStandby, bypassProxied, bypassExecMode, bypassNowhere, bypassEarlier, bypassRefused, bypassNoCache,
 	bypassExcluded, bypassUnlisted, bypassFlight,
 	bypassUnconfirmed, bypassUnpublished, bypassUnsettled,
 	string(catalog.NotARead), string(catalog.Several), string(catalog.Unreadable), string(catalog.Modifies),
