@@ -81,18 +81,23 @@ func (q *queryCache) effectsOf(ph *physical, st *sqltext.Statement, t *cachedTex
 		does.saidOf(&v.analysis)
 		return does
 	}
-	reach := q.reachFrom(ph)
+	reach, old := q.reachFrom(ph), false
+	if reach == nil && ph.pg.TxStatus() != 'I' {
+		// Somebody has changed the catalog since BEGIN, and nobody has read it since. What
+		// this transaction does to rows and the catalog it is asked for, before COMMIT.
+		reach, old = ph.cached.tx.reach, true
+	}
 	if reach == nil {
 		all.opaque, all.async = false, text.Async
 		return all
 	}
-	if text.Effect == catalog.Reads && t.gate != catalog.Modifies && !reach.Writes {
+	if text.Effect == catalog.Reads && t.gate != catalog.Modifies && !reach.Writes && !old {
 		return does
 	}
 	does.unknown = true
 	does.foreign = reach.Foreign(text)
 	does.pieces = does.pieces || does.foreign
-	if reach.Acts || text.DDL {
+	if reach.Acts || text.DDL || old {
 		does.actsHidden()
 	}
 	return does

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/lifeguard-go/lifeguard/cache"
+	"github.com/lifeguard-go/lifeguard/internal/catalog"
 )
 
 // cachedTx is what a connection's open transaction has done.
@@ -17,6 +18,7 @@ type cachedTx struct {
 	// generation is of the catalog, when the first of this was found out; 0 before.
 	// COMMIT in another one asks what was done: a trigger may be new.
 	generation uint64
+	reach      *catalog.Reach // what functions could do at BEGIN; nil if that was not known
 
 	// renamed says that names may mean something else than at BEGIN, until the end.
 	renamed bool

@@ -55,7 +55,14 @@ func (c *Conn) guard(ctx context.Context, st *sqltext.Statement, query string, a
 		f.abandon()
 		return nil, err
 	}
-	if c.ph.pg.TxStatus() == 'I' {
+	idle := c.ph.pg.TxStatus() == 'I'
+	switch {
+	case idle && st.Kind == sqltext.Begin:
+		if err := c.catchUp(ctx); err != nil {
+			f.abandon()
+			return nil, err
+		}
+	case idle:
 		c.ph.cached.tx.reset()
 	}
 	t := q.text(query)
