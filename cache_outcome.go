@@ -34,6 +34,7 @@ type unsettled struct {
 	waiting []*lostCommit
 	asking  bool
 	closed  bool
+	fresh   chan struct{} // holds one if somebody has come since the latest question; nil while nobody asks
 }
 
 type lostCommit struct {
@@ -118,9 +119,18 @@ func (u *unsettled) adopt(lost []*lostCommit) {
 	u.waiting = append(u.waiting, lost...)
 	start := !u.asking
 	u.asking = true
+	if start {
+		u.fresh = make(chan struct{}, 1)
+	}
+	fresh := u.fresh
 	u.mu.Unlock()
 	if start {
-		u.of.core.pool.background(u.ask)
+		u.of.core.pool.background(func() { u.ask(fresh) })
+		return
+	}
+	select {
+	case fresh <- struct{}{}:
+	default:
 	}
 }
 
@@ -147,8 +157,9 @@ func orphan(lost []*lostCommit) {
 	}
 }
 
-// ask goes on until nothing is waiting or the pool is closed.
-func (u *unsettled) ask() {
+// ask goes on until nothing is waiting or the pool is closed, at longer and longer
+// intervals; but who has just come is asked for soon.
+func (u *unsettled) ask(fresh <-chan struct{}) {
 	ctx := u.of.core.pool.ctx
 	pause := askFirst
 	for {
@@ -161,14 +172,40 @@ func (u *unsettled) ask() {
 			return
 		}
 		u.mu.Unlock()
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		slept := rest(ctx, askFirst, nil) // at least, however many come
+		if slept == sleptEnough {
+			slept = rest(ctx, pause-askFirst, fresh)
+		}
+		switch slept {
+		case sleptEnough:
+			pause = min(2*pause, askAtLeast)
+		case sleptTillWoken:
+			pause = askFirst
+		case sleptTillTheEnd:
 			return
 		}
-		pause = min(2*pause, askAtLeast)
+	}
+}
+
+// slept says why a sleep is over.
+type slept uint8
+
+const (
+	sleptEnough slept = iota
+	sleptTillWoken
+	sleptTillTheEnd // of the context
+)
+
+func rest(ctx context.Context, d time.Duration, wake <-chan struct{}) slept {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return sleptEnough
+	case <-wake:
+		return sleptTillWoken
+	case <-ctx.Done():
+		return sleptTillTheEnd
 	}
 }
 
