@@ -29,7 +29,8 @@
 //	}
 //
 // A test that stops or kills its server takes one of its own with [NewServer];
-// a test that needs a Redis calls [Redis]. Outside tests there are [Start] and
+// a test that needs a Redis calls [Redis],
+// [NewRedisSentinel] or [NewRedisCluster]. Outside tests there are [Start] and
 // [StartRedis].
 //
 // # What is found

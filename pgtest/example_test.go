@@ -144,6 +144,21 @@ func ExampleRedis() {
 	// true false
 }
 
+// A Redis that is replaced when it ends, and one that is a cluster.
+func ExampleNewRedisSentinel() {
+	t := &test{} // a test's *testing.T
+	defer t.end()
+
+	s := pgtest.NewRedisSentinel(t)
+	fmt.Println(len(s.Sentinels), len(s.URLs), s.Master)
+	fmt.Println(s.StopMaster())
+	fmt.Println(len(pgtest.NewRedisCluster(t)))
+	// Output:
+	// 3 2 pets
+	// <nil>
+	// 3
+}
+
 // Outside tests.
 func ExampleStartRedis() {
 	redis, err := pgtest.StartRedis(context.Background(), pgtest.RedisOptions{})

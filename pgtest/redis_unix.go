@@ -24,10 +24,17 @@ import (
 
 // startLocalRedis runs program, with the tries that a server's port needs.
 func startLocalRedis(ctx context.Context, opts RedisOptions, program string) (*RedisServer, error) {
+	s, _, err := startRedisAs(ctx, opts, program, nil)
+
+	return s, err
+}
+
+// startRedisAs is startLocalRedis with arguments that depend on the directory and the port.
+func startRedisAs(ctx context.Context, opts RedisOptions, program string, arguments redisArguments) (*RedisServer, int, error) {
 	dir := filepath.Join(os.TempDir(), "lifeguard-pgtest-"+strings.ToLower(rand.Text()[:12]))
 	k, err := keep(dir, "TERM")
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var p *process
 	var port int
@@ -35,12 +42,12 @@ func startLocalRedis(ctx context.Context, opts RedisOptions, program string) (*R
 		if port, err = freePort(); err != nil {
 			break
 		}
-		if p, err = launchRedis(ctx, k, opts, program, port); !errors.Is(err, errPortTaken) {
+		if p, err = launchRedis(ctx, k, opts, program, port, arguments); !errors.Is(err, errPortTaken) {
 			break
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, k.close())
+		return nil, 0, errors.Join(err, k.close())
 	}
 
 	return &RedisServer{
@@ -49,14 +56,23 @@ func startLocalRedis(ctx context.Context, opts RedisOptions, program string) (*R
 		stop: sync.OnceValue(func() error {
 			return errors.Join(p.end(syscall.SIGKILL, stopLimit), k.close()) // nothing to save
 		}),
-	}, nil
+	}, port, nil
 }
 
+// redisArguments are of redis-server; an error is one of writing its configuration.
+type redisArguments func(dir string, port int) ([]string, error)
+
 // launchRedis starts program on port and waits until it answers.
-func launchRedis(ctx context.Context, k *keeper, opts RedisOptions, program string, port int) (*process, error) {
+func launchRedis(ctx context.Context, k *keeper, opts RedisOptions, program string, port int, arguments redisArguments) (*process, error) {
 	args := []string{"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", k.dir, "--save", "", "--appendonly", "no"}
 	for _, name := range slices.Sorted(maps.Keys(opts.Settings)) {
 		args = append(args, "--"+name, opts.Settings[name])
+	}
+	if arguments != nil {
+		var err error
+		if args, err = arguments(k.dir, port); err != nil {
+			return nil, err
+		}
 	}
 	log, err := os.Create(filepath.Join(k.dir, "log"))
 	if err != nil {
