@@ -21,6 +21,8 @@ import "github.com/redis/go-redis/v9"
 // lacks the latest writes), that no intent was lost, and that the clock was not set back.
 // If it cannot, all is forgotten. Intents that stood are then placed again by whoever
 // lives; so nothing is served for the time that an intent lasts.
+//
+//nolint:dupword // Lua
 const prelude = `
 local S, I = KEYS[1], KEYS[2]
 local linger = tonumber(ARGV[2])
