@@ -160,7 +160,14 @@ func initdb(ctx context.Context, k *keeper, data string, inst *installation, acc
 	cmd := exec.Command(inst.program("initdb"), args...)
 	cmd.Dir = k.dir
 	cmd.Env = serverEnv()
-	out, err := os.Create(filepath.Join(k.dir, "initdb.log"))
+
+	return k.run(ctx, cmd, acct)
+}
+
+// run waits for a program that ends by itself. The error has the end of what it said.
+func (k *keeper) run(ctx context.Context, cmd *exec.Cmd, acct *account) error {
+	name := filepath.Base(cmd.Path)
+	out, err := os.Create(filepath.Join(k.dir, name+".log"))
 	if err != nil {
 		return err
 	}
@@ -177,7 +184,7 @@ func initdb(ctx context.Context, k *keeper, data string, inst *installation, acc
 		}
 	}
 	if err := p.reap(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, tail(out.Name()))
+		return fmt.Errorf("%s: %w\n%s", name, err, tail(out.Name()))
 	}
 
 	return nil

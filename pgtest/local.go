@@ -43,7 +43,7 @@ type local struct {
 }
 
 // startLocal fills a data directory and starts a server on it.
-func startLocal(ctx context.Context, opts Options, inst *installation) (_ *local, err error) {
+func startLocal(ctx context.Context, opts Options, inst *installation) (*local, error) {
 	acct, err := dropTo()
 	if err != nil {
 		return nil, err
@@ -51,6 +51,14 @@ func startLocal(ctx context.Context, opts Options, inst *installation) (_ *local
 	if !acct.canEnter(inst.dir) {
 		return nil, fmt.Errorf("the user %s, who runs it in place of root, cannot enter that folder", acct.name)
 	}
+
+	return startOn(ctx, opts, inst, acct, func(l *local) error {
+		return fillData(ctx, l.data(), opts.CacheDir, inst, acct)
+	})
+}
+
+// startOn starts a server on a data directory that fill makes.
+func startOn(ctx context.Context, opts Options, inst *installation, acct *account, fill func(*local) error) (_ *local, err error) {
 	dir, err := serverDir(acct, opts.Durable)
 	if err != nil {
 		return nil, err
@@ -69,7 +77,7 @@ func startLocal(ctx context.Context, opts Options, inst *installation) (_ *local
 	if err := acct.own(dir); err != nil {
 		return nil, err
 	}
-	if err := fillData(ctx, l.data(), opts.CacheDir, inst, acct); err != nil {
+	if err := fill(l); err != nil {
 		return nil, err
 	}
 	if err := l.configure(opts); err != nil {
