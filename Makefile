@@ -119,6 +119,10 @@ bench-batch: ## bulk loads, through every way to PostgreSQL; writes docs/perform
 bench-cache: ## hits, misses and what the cache costs, beside pgx/stdlib and a constant row; writes docs/performance.md, 5 minutes
 	cd benchmarks && go run ./cache -out ../docs
 
+.PHONY: bench-cdc
+bench-cdc: ## lifeguard_cache=cdc: how soon it hears, what it costs the server and the writers; writes docs/cache-cdc.md, 4 minutes
+	cd benchmarks && go run ./cdc -out ../docs
+
 .PHONY: probe-cdc
 probe-cdc: ## lifeguard_cache=cdc for long: 6,000 rounds of the visibility race, 500,000 rows, a minute of the bound; reports the lag
 	LIFEGUARD_CDC_ROUNDS=6000 go test -count=1 -v -timeout 20m -run 'Instant|Standby|LargeTransaction' ./internal/cdc

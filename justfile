@@ -47,6 +47,10 @@ bench pattern=".":
 bench-overload:
     make bench-overload
 
+# how soon lifeguard_cache=cdc hears of others' writes, and what it costs; 4 minutes
+bench-cdc:
+    make bench-cdc
+
 # the limiter beside other limiters
 bench-limiter:
     make bench-limiter
