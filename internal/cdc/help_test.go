@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"testing"
@@ -111,6 +112,10 @@ func connectTo(dsn string) func(context.Context, bool) (*pgconn.PgConn, error) {
 		cfg.RuntimeParams["application_name"] = "cdc"
 		if replication {
 			cfg.RuntimeParams["replication"] = "database"
+		}
+		if h, there := ctx.Value(holeKey{}).(*hole); there {
+			address := h.listener.Addr().(*net.TCPAddr) //nolint:errcheck,forcetypeassert // of a TCP listener
+			cfg.Host, cfg.Port = address.IP.String(), uint16(address.Port)
 		}
 		return pgconn.ConnectConfig(ctx, cfg)
 	}
