@@ -125,8 +125,8 @@ bench-cdc: ## lifeguard_cache=cdc: how soon it hears, what it costs the server a
 
 .PHONY: probe-cdc
 probe-cdc: ## lifeguard_cache=cdc for long: 6,000 rounds of the visibility race, 500,000 rows, a minute of the bound; reports the lag
-	LIFEGUARD_CDC_ROUNDS=6000 go test -count=1 -v -timeout 20m -run 'Instant|Standby|LargeTransaction' ./internal/cdc
-	LIFEGUARD_CDC_SECONDS=60 go test -count=1 -v -timeout 20m -run 'OlderThanTheBound|TheTimeFromACommit' .
+	LIFEGUARD_CDC_ROUNDS=6000 go test -count=1 -v -timeout 20m -run 'Instant|Standby|LargeTransaction|Silent' ./internal/cdc
+	LIFEGUARD_CDC_SECONDS=60 go test -count=1 -v -timeout 20m -run 'OlderThanTheBound|AFailover|DoesNotReplay|TheTimeFromACommit' .
 
 .PHONY: build
 build: ## compile every module

@@ -326,7 +326,7 @@ var settings = []setting{
 	},
 	{
 		key: "lifeguard_cache_bound", initial: "100ms", allowed: "a duration of 10ms or more", low: int64(10 * time.Millisecond),
-		doc:   "with `lifeguard_cache=cdc`: age of what others have written above which no cached result is served; four small commits in this time keep it so",
+		doc:   "with `lifeguard_cache=cdc`: age of what others have written above which no cached result is served; four small commits in this time keep it so, while somebody reads",
 		field: func(c *Config) any { return &c.CacheBound },
 	},
 	{
