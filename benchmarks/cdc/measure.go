@@ -149,7 +149,7 @@ func (b *bench) listen(ctx context.Context) (*cdc.Consumer, *ear, error) {
 
 // load has writers change rows until it is stopped, which returns how many transactions
 // there were.
-func (b *bench) load(ctx context.Context) (stop func() (int64, error), err error) {
+func (b *bench) load(ctx context.Context) (stop func() (int64, error)) {
 	ctx, cancel := context.WithCancel(ctx)
 	var done sync.WaitGroup
 	var count atomic.Int64
@@ -176,7 +176,7 @@ func (b *bench) load(ctx context.Context) (stop func() (int64, error), err error
 			}
 		}
 		return count.Load(), nil
-	}, nil
+	}
 }
 
 // events takes the time from the answer to a commit until the cache was told.
@@ -189,9 +189,7 @@ func (b *bench) events(ctx context.Context, o *options, r *results) error {
 	for _, loaded := range []bool{false, true} {
 		stop := func() (int64, error) { return 0, nil }
 		if loaded {
-			if stop, err = b.load(ctx); err != nil {
-				return err
-			}
+			stop = b.load(ctx)
 		}
 		lags, before, err := b.lags(ctx, o.events, e)
 		if _, stopErr := stop(); err != nil || stopErr != nil {
@@ -336,7 +334,7 @@ func (b *bench) writeRate(ctx context.Context, o *options, mode lifeguard.CacheM
 			if time.Now().After(limit) {
 				return 0, errors.New("the stream is not there")
 			}
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 		}
 	}
 	var count atomic.Int64
@@ -391,10 +389,7 @@ func (b *bench) withSlots(ctx context.Context, n int, span time.Duration) (slott
 		}
 		defer c.Close()
 	}
-	stop, err := b.load(ctx)
-	if err != nil {
-		return slotted{}, err
-	}
+	stop := b.load(ctx)
 	before, began := proc.Family(b.pid), time.Now()
 	select {
 	case <-ctx.Done():

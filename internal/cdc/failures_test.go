@@ -213,7 +213,7 @@ func TestRightsThatAreMissing(t *testing.T) {
 	as := func(user string) *listener {
 		l := &listener{register: &register{versions: map[Relation]int{}}, t: t, dsn: withUser(t, dsn, user), log: &syncBuffer{}, epoch: time.Now(), conn: admin}
 		l.Consumer = start(l.config(), false)
-		t.Cleanup(l.Close)
+		t.Cleanup(l.gone)
 		return l
 	}
 	as("cdc_none").ended(Forbidden)

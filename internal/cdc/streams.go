@@ -51,7 +51,7 @@ func (c *Consumer) follow(ctx context.Context) error {
 	}
 	s.key = server + "/" + s.publication
 	c.cfg.Cache.Begin(server)
-	if founded := c.join(s, server); founded != s {
+	if founded := c.join(s, server); founded != s { //nolint:contextcheck // a stream outlives whoever founds it
 		closeConn(ctx, s.control)
 		s = founded
 	}
@@ -82,7 +82,7 @@ func (c *Consumer) join(s *stream, server string) *stream {
 		of.lives[s.key] = s
 		var ctx context.Context
 		ctx, s.cancel = context.WithCancel(context.Background())
-		defer func() { go of.live(ctx, s, server) }() //nolint:contextcheck // it outlives whoever founds it
+		defer func() { go of.live(ctx, s, server) }()
 	}
 	there.setMembers(append(slices.Clone(*there.members.Load()), c))
 	c.life.Store(there)
@@ -99,13 +99,13 @@ func (of *Streams) live(ctx context.Context, s *stream, server string) {
 	defer s.cancel()
 	err := s.live(ctx, server)
 	of.mu.Lock()
-	delete(of.lives, s.key)
+	if of.lives[s.key] == s { // a member that left early has taken it out, and said why
+		delete(of.lives, s.key)
+		s.err = err
+	}
 	s.mu.Lock()
 	s.confirmed.Store(never)
 	s.mu.Unlock()
-	if s.err == nil {
-		s.err = err
-	}
 	of.mu.Unlock()
 	close(s.done)
 }
@@ -117,11 +117,9 @@ func (c *Consumer) leave(s *stream) {
 	rest := slices.DeleteFunc(slices.Clone(*s.members.Load()), func(other *Consumer) bool { return other == c })
 	s.setMembers(rest)
 	ends := len(rest) == 0 || s.founder == c && !s.connected.Load()
-	if ends {
+	if ends && of.lives[s.key] == s { // else it has ended by itself, and said why
 		s.err = errFounderLeft
-		if of.lives[s.key] == s {
-			delete(of.lives, s.key)
-		}
+		delete(of.lives, s.key)
 	}
 	of.mu.Unlock()
 	if ends {

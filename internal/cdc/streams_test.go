@@ -20,7 +20,7 @@ func (l *listener) shared(change ...func(*Config)) *listener {
 	other.register = &register{versions: map[Relation]int{}}
 	other.log = &syncBuffer{}
 	cfg := other.config(change...)
-	cfg.Streams = l.Consumer.cfg.Streams
+	cfg.Streams = l.cfg.Streams
 	other.Consumer = start(cfg, false)
 	l.t.Cleanup(other.Close)
 	return &other
@@ -59,7 +59,7 @@ func TestConsumersOfAProcessShareAStream(t *testing.T) {
 
 	// The founder's end is nobody else's.
 	confirmations := others[0].Stats().Ends
-	l.Consumer.Close()
+	l.Close()
 	told("without the founder", others...)
 	if n := slots(t, l.conn); n != 1 {
 		t.Errorf("%d slots after the founder has left", n)
@@ -109,7 +109,7 @@ func TestAFounderThatLeavesEarlyIsReplaced(t *testing.T) {
 	other := l.shared()
 	eventually(t, "it has joined", func() bool { return other.life.Load() != nil })
 	began := l.cfg.Now()
-	l.Consumer.Close()
+	l.Close()
 	if took := l.cfg.Now() - began; !gone.Load() || took > connectLimit/2 {
 		t.Errorf("Close has taken %v; its way to the server is left: %v", took, gone.Load())
 	}
