@@ -62,3 +62,40 @@ func TestABufferMayBeUsedAgainWhenQueryHasReturned(t *testing.T) {
 		}
 	}
 }
+
+// turn is what the values below say besides what they hold.
+var turn atomic.Int64
+
+type turning string
+
+func (turning) Value() (driver.Value, error) { return fmt.Sprintf("item %d", turn.Load()), nil }
+
+type marshalled int
+
+func (marshalled) MarshalText() ([]byte, error) {
+	return fmt.Appendf(nil, "item %d", turn.Load()), nil
+}
+
+type holding struct{ Name marshalled }
+
+func TestWhatIsInAnArgumentMayComputeToo(t *testing.T) {
+	c := openCached(t, cacheSchema)
+	for _, w := range []struct {
+		query string
+		arg   any
+	}{
+		{"select id from item where name = any($1::text[])", []turning{"a"}},
+		{"select id from item where name = any($1::text[])", [1]turning{"a"}},
+		{"select id from item where name = $1::jsonb->>'Name'", holding{1}},
+		{"select id from item where name = $1::jsonb->>0", []marshalled{1}},
+	} {
+		for _, n := range []int64{1, 2} {
+			turn.Store(n)
+			for range 5 {
+				if got, want := c.read(w.query, w.arg), fmt.Sprintf("%d|\n", n); got != want {
+					t.Errorf("%s with %T: %q, not %q", w.query, w.arg, got, want)
+				}
+			}
+		}
+	}
+}

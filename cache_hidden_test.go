@@ -113,3 +113,19 @@ func TestATriggersSettingOutlivesItsTransaction(t *testing.T) {
 		t.Errorf("still %q", after)
 	}
 }
+
+func TestACastByTextMayReadTheClock(t *testing.T) {
+	c := openCached(t, `create table noted (day date, said varchar); insert into noted values (current_date, 'today');
+		create cast (varchar as date) with inout as implicit`)
+	const query = "select count(*) from noted where day = said"
+	for range 5 {
+		c.read(query)
+	}
+	x, err := c.names.ExplainCache(t.Context(), query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.Cacheable || x.Reason != "cast" {
+		t.Errorf("%v", x)
+	}
+}

@@ -77,8 +77,7 @@ func (c *Conn) guard(ctx context.Context, st *sqltext.Statement, query string, a
 		if v == f.ruling {
 			return nil, nil //nolint:nilnil // it only reads
 		}
-		f.abandon()
-		c.bypass(bypassSession) // it was another one's
+		f.abandon() // it was another session's
 	}
 	return c.fence(ctx, st, q.effectsOf(c.ph, st, t, v, args)), nil
 }

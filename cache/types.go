@@ -1,7 +1,10 @@
 package cache
 
 import (
+	"database/sql/driver"
+	"encoding"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"sync"
@@ -49,34 +52,65 @@ var encoders = []reflect.Type{
 	reflect.TypeFor[json.Marshaler](),
 }
 
+// asks are the interfaces of values that are asked for what to send where they are
+// arguments themselves (see the caller's key), and not where they are within one.
+//
+//nolint:gochecknoglobals // a constant
+var asks = []reflect.Type{reflect.TypeFor[driver.Valuer](), reflect.TypeFor[fmt.Stringer]()}
+
+// honest are the packages whose types say what they hold.
+//
+//nolint:gochecknoglobals // a constant
+var honest = []string{
+	"github.com/jackc/pgx/v5/pgtype", "time", "net", "net/netip", "database/sql", "encoding/json",
+	"github.com/google/uuid", "github.com/gofrs/uuid", "github.com/gofrs/uuid/v5", "github.com/shopspring/decimal",
+}
+
 // Encodes reports whether a type, or one that its values hold, implements an interface by
-// which pgx asks a value what to send, other than driver.Valuer and fmt.Stringer. The
-// types of pgx itself and of the standard library do not count: they say what they hold.
-func Encodes(t reflect.Type) bool { return encodesWithin(t, 0) }
+// which pgx asks a value what to send. A driver.Valuer or a fmt.Stringer does not count if
+// it is the argument itself. The types of pgx itself, of the standard library, and of the
+// libraries that everybody uses for UUIDs and decimals do not count: they say what they hold.
+func Encodes(t reflect.Type) bool {
+	if t.Kind() == reflect.Pointer {
+		return tells(t, false) || encodesWithin(t.Elem(), false, 1)
+	}
+	return encodesWithin(t, false, 0)
+}
+
+// tells reports whether a value of this very type may say something else than it holds.
+func tells(t reflect.Type, nested bool) bool {
+	from := t
+	if t.Kind() == reflect.Pointer {
+		from = t.Elem()
+	}
+	if slices.Contains(honest, from.PkgPath()) {
+		return false
+	}
+	return slices.ContainsFunc(encoders, t.Implements) || nested && slices.ContainsFunc(asks, t.Implements) ||
+		t.Implements(textMarshaler) && (nested || !t.Implements(asks[0]))
+}
 
 // maxDepth is how deep types may be nested; those that contain themselves end there.
 const maxDepth = 8
 
-func encodesWithin(t reflect.Type, depth int) bool {
+func encodesWithin(t reflect.Type, nested bool, depth int) bool {
 	if depth > maxDepth {
 		return true
 	}
-	switch t.PkgPath() {
-	case "github.com/jackc/pgx/v5/pgtype", "time", "net/netip", "database/sql":
-	default:
-		if slices.ContainsFunc(encoders, t.Implements) {
-			return true
-		}
+	if tells(t, nested) {
+		return true
 	}
 	switch t.Kind() { //nolint:exhaustive // the others hold no other type
 	case reflect.Slice, reflect.Array, reflect.Pointer:
-		return encodesWithin(t.Elem(), depth+1)
+		return encodesWithin(t.Elem(), true, depth+1)
 	case reflect.Struct:
 		for i := range t.NumField() {
-			if encodesWithin(t.Field(i).Type, depth+1) {
+			if encodesWithin(t.Field(i).Type, true, depth+1) {
 				return true
 			}
 		}
 	}
 	return false
 }
+
+var textMarshaler = reflect.TypeFor[encoding.TextMarshaler]() //nolint:gochecknoglobals // a constant

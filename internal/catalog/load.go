@@ -124,6 +124,11 @@ WITH suspect AS (
   SELECT 'cast' AS kind, s.oid, s.proname, '' AS "check", ARRAY[c.castsource, c.casttarget] AS types
   FROM pg_cast c JOIN suspect s ON s.oid = c.castfunc
   UNION ALL
+  SELECT 'cast', p.oid, p.proname, '', ARRAY[c.castsource, c.casttarget]
+  FROM pg_cast c JOIN pg_type f ON f.oid = c.castsource JOIN pg_type t ON t.oid = c.casttarget
+    JOIN pg_proc p ON p.oid IN (f.typoutput, t.typinput)
+  WHERE c.oid >= 16384 AND c.castmethod = 'i' AND c.castcontext = 'i' AND p.proname NOT IN ('enum_in', 'enum_out')
+  UNION ALL
   SELECT 'domain', NULL, '', pg_get_constraintdef(k.oid), ARRAY[k.contypid]
   FROM pg_constraint k WHERE k.contypid <> 0 AND k.contype = 'c'
   UNION ALL
