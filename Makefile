@@ -47,7 +47,7 @@ examples: ## run every example: database/sql, GORM, Bun, sqlx, ent, sqlc, goose,
 
 .PHONY: test
 test: ## run the tests of every module, with the race detector
-	@set -e; for m in $(MODULES); do echo "go test in $$m"; (cd $$m && go test -race -timeout 10m ./...); done
+	@set -e; for m in $(MODULES); do echo "go test in $$m"; (cd $$m && go test -race -timeout 20m ./...); done
 
 # How much of each proof of the query cache is done; each says its seed when it fails, and
 # LIFEGUARD_PROOF_SEED repeats it. On two quiet cores about 45 minutes in all.
