@@ -117,9 +117,9 @@ func someOperation(t *testing.T, c *cachedDB, r *rand.Rand, i int) string {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer st.Close()
 		var row sql.NullString
 		_ = st.QueryRowContext(t.Context(), 1).Scan(&row)
-		_ = st.Close()
 		return "a prepared statement"
 	default:
 		for range 3 {

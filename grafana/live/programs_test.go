@@ -233,11 +233,10 @@ func buildMetricsServer(t *testing.T) string {
 
 // serveMetrics runs a metrics server on a database of its own, under a pool name and with
 // more settings of the DSN, and returns the address that Prometheus scrapes.
-func serveMetrics(t *testing.T, command, collector, pool, settings string, flags ...string) (address string, p *process) {
+func serveMetrics(t *testing.T, command, collector, dsn, pool, settings string, flags ...string) (address string, p *process) {
 	t.Helper()
 	reader, writer := io.Pipe()
 	t.Cleanup(func() { _ = reader.Close() })
-	dsn := pgtest.DSN(t)
 	separator := "?"
 	if strings.Contains(dsn, "?") {
 		separator = "&"

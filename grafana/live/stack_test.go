@@ -18,6 +18,7 @@ import (
 
 	"github.com/lifeguard-go/lifeguard/grafana/internal/sink"
 	"github.com/lifeguard-go/lifeguard/grafana/spec"
+	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
 // window is how far rates look back here, instead of minutes; Prometheus scrapes each
@@ -165,19 +166,21 @@ func TestTheStackWithARealPrometheus(t *testing.T) {
 	}))
 	defer collector.Close()
 	command := buildMetricsServer(t)
-	calm, _ := serveMetrics(t, command, collector.URL, "calm", "&lifeguard_fleet_budget=20&lifeguard_cache=local&lifeguard_cache_ttl=1h", "-rate", "100", "-limit", "auto")
+	calm, _ := serveMetrics(t, command, collector.URL, pgtest.DSN(t), "calm", "&lifeguard_fleet_budget=20&lifeguard_cache=local&lifeguard_cache_ttl=1h", "-rate", "100", "-limit", "auto")
 	// Two of five operations hold one of four connections for 150 ms: more than sixty a
 	// second queue up, and more than the queue takes are refused.
-	busy, overloaded := serveMetrics(t, command, collector.URL, "busy", "&lifeguard_queue=80", "-rate", "150", "-goroutines", "120", "-conns", "4", "-hold", "150ms")
+	busy, overloaded := serveMetrics(t, command, collector.URL, pgtest.DSN(t), "busy", "&lifeguard_queue=80", "-rate", "150", "-goroutines", "120", "-conns", "4", "-hold", "150ms")
+	logical := pgtest.NewServer(t, pgtest.Options{Settings: map[string]string{"wal_level": "logical"}})
+	hearing, _ := serveMetrics(t, command, collector.URL, logical.DSN(""), "hearing", "&lifeguard_cache=cdc", "-rate", "20")
 	params := inAHurry(web.URL, mail.address)
-	p := startPrometheus(t, params, calm, busy)
+	p := startPrometheus(t, params, calm, busy, hearing)
 
 	p.checkBoards(t, params)
 	for _, a := range spec.Alerts(params) {
 		eventually(t, patience, func() string { return p.answered(t, a.Name, a.Value, labelsOf(a.Summary+a.Text)) })
 	}
-	p.checkPickers(t, "pool", "busy", "calm")
-	p.checkPickers(t, "instance", busy, calm)
+	p.checkPickers(t, "pool", "busy", "calm", "hearing")
+	p.checkPickers(t, "instance", busy, calm, hearing)
 
 	expectAlert(t, messages, mail, "busy: ", "LifeguardQueueDeep", "goroutines wait for the database")
 	expectAlert(t, messages, mail, "busy: ", "LifeguardSlow", "the slowest statement of a hundred takes")
