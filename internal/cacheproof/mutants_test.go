@@ -27,12 +27,15 @@ type proof struct{ dir, test, says string }
 
 var (
 	linear   = proof{".", "TestWhatReadersSeeIsLinearizable", "not linearizable"}
-	sessions = proof{"../..", "TestAHistoryIsTheSameWithAndWithoutTheCache", "cached "} // settings that outlive a checkout
+	sessions = proof{"../..", "TestAHistoryIsTheSameWithAndWithoutTheCache$/^one_session", "cached "} // settings that outlive a checkout
 	lockstep = proof{"../..", "TestAProgramDoesTheSameWithAndWithoutTheCache", "a program of"}
 )
 
 // longer is for mistakes that only show when two goroutines meet.
 var longer = []string{"LIFEGUARD_PROOF_OPS=400000", "LIFEGUARD_PROOF_WORLD=checkout"}
+
+// steps is for mistakes that need a setting and a result that depends on it.
+var steps = []string{"LIFEGUARD_TEST_HISTORY=1000"}
 
 // more is for mistakes that need the right statements in the right order.
 var more = []string{"LIFEGUARD_PROOF_PROGRAMS=150"}
@@ -71,11 +74,11 @@ var mutants = []mutant{
 		"\t\tsaid := v.analysis\n\t\tsaid.Everything = said.Everything && len(said.Writes) == 0\n\t\tdoes.saidOf(&said)\n",
 	}}},
 	{"COMMIT without a fence", lockstep, more, []patch{{"cache_tx.go", "\tif tx.writes.None() && tx.schema == ruledOut {\n", "\tif true {\n"}}},
-	{"SET not noticed", sessions, nil, []patch{{"cache_write.go", "\tif does.session {\n", "\tif does.session && q == nil {\n"}}},
-	{"search_path not in the key", sessions, nil, []patch{{
+	{"SET not noticed", sessions, steps, []patch{{"cache_write.go", "\tif does.session {\n", "\tif does.session && q == nil {\n"}}},
+	{"search_path not in the key", sessions, steps, []patch{{
 		"internal/catalog/session.go", "\tkey, err := json.Marshal(state)", "\tstate.Schemas = nil\n\tdelete(state.Settings, \"search_path\")\n\tkey, err := json.Marshal(state)",
 	}}},
-	{"TimeZone not in the key", sessions, nil, []patch{{
+	{"TimeZone not in the key", sessions, steps, []patch{{
 		"internal/catalog/session.go", "\tkey, err := json.Marshal(state)", "\tdelete(state.Settings, \"TimeZone\")\n\tkey, err := json.Marshal(state)",
 	}}},
 	{"no closure over foreign keys", lockstep, more, []patch{{
