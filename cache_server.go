@@ -122,11 +122,17 @@ func (u *unsettled) lives(l *lostCommit, life string, now time.Duration) {
 	same := life != "" && life == u.of.incarnation
 	u.of.incarnation = life
 	u.of.mu.Unlock()
-	switch {
-	case !same:
+	if !same {
 		l.ddl = true
 		u.settle(l)
-	case now-l.since > crashShows && !l.ended.Swap(true):
+		return
+	}
+	// Under the lock of suspect, which otherwise might begin anew what ends here, and
+	// leave the connection that it is about without a fence.
+	u.mu.Lock()
+	over := now-l.since > crashShows && !l.ended.Swap(true)
+	u.mu.Unlock()
+	if over {
 		l.fence.Lower()
 		l.site.letGo()
 	}
