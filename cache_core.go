@@ -85,7 +85,7 @@ func newQueryCache(co *core) (*queryCache, error) {
 		return nil, err
 	}
 	q := &queryCache{
-		mode: cfg.Cache, ttl: cfg.CacheTTL, maxRows: cfg.CacheMaxRows, maxBytes: int(cfg.CacheMaxBytes),
+		mode: cfg.Cache, ttl: cfg.CacheTTL, maxRows: cfg.CacheMaxRows, maxBytes: int(min(cfg.CacheMaxBytes, cfg.CacheSize)),
 		core: co, catalog: catalog.New(), store: store, texts: newTextTable(&co.top), counts: newCacheCounts(),
 	}
 	q.ageing = cache.NewLedger(func() { q.sweepIn(sweepBumped, sweepAfter) })

@@ -128,7 +128,7 @@ func TestSettingsOfTheCacheAreChecked(t *testing.T) {
 		"lifeguard_cache_tables=a,,b":                                     "lifeguard_cache_tables must be tables such as",
 		"lifeguard_cache_tables=a%3Bb":                                    "lifeguard_cache_tables must be tables such as",
 		"lifeguard_cache_exclude=a.b.c":                                   "lifeguard_cache_exclude must be tables such as",
-		"lifeguard_cache_size=64KiB&lifeguard_cache_max_bytes=1MiB":       "lifeguard_cache_max_bytes must not exceed lifeguard_cache_size (64KiB)",
+		"lifeguard_cache_size=64KiB&lifeguard_cache_max_bytes=2MiB":       "lifeguard_cache_max_bytes must not exceed lifeguard_cache_size (64KiB)",
 		"lifeguard_cache_tables=item,Other&lifeguard_cache_exclude=other": "table other is in lifeguard_cache_tables and in lifeguard_cache_exclude",
 	} {
 		_, err := lifeguard.ParseConfig("postgres://u@127.0.0.1:1/shop?" + setting)

@@ -126,6 +126,7 @@ func reasonsElsewhere() map[string]string {
 		"unpublished":        "lifeguard_cache=cdc",
 		"unsettled":          "lifeguard_cache=cdc",
 		"raw":                "a connection in Raw",
+		"server_refuses":     "TestARefusalIsRememberedAndNamed",
 		"other":              "none",
 	}
 }

@@ -242,12 +242,16 @@ func (c *Config) validate() error {
 	return nil
 }
 
+// initialMaxBytes is the default of lifeguard_cache_max_bytes. A smaller cache bounds it
+// without a word.
+const initialMaxBytes ByteSize = 1 << 20
+
 // validateCache checks what the settings of the cache say together.
 func (c *Config) validateCache() error {
 	if c.Cache == CacheTTL && c.CacheTTL <= 0 {
 		return errors.New("lifeguard: lifeguard_cache=ttl needs lifeguard_cache_ttl: how old a served result may be, such as 5s")
 	}
-	if c.CacheSize > 0 && c.CacheMaxBytes > c.CacheSize {
+	if c.CacheSize > 0 && c.CacheMaxBytes > max(c.CacheSize, initialMaxBytes) {
 		return fmt.Errorf("lifeguard: lifeguard_cache_max_bytes must not exceed lifeguard_cache_size (%v), not %v", c.CacheSize, c.CacheMaxBytes)
 	}
 	allowed, _ := sqlTables(c.CacheTables)

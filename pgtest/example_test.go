@@ -171,3 +171,27 @@ func ExampleStartRedis() {
 	}
 	// Output: a Redis: true true
 }
+
+func ExampleNewStandby() {
+	t := &test{} // a test's *testing.T
+	defer t.end()
+	ctx := context.Background()
+
+	server := pgtest.NewServer(t, pgtest.Options{Settings: map[string]string{"wal_level": "replica"}})
+	if !server.Managed() { // pgtest makes standbys of its own servers only
+		fmt.Println("follows: true")
+		return
+	}
+	standby := pgtest.NewStandby(t, server, nil) // server.Standby without a test
+	conn, err := pgx.Connect(ctx, standby.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	var follows bool
+	if err := conn.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&follows); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("follows:", follows)
+	// Output: follows: true
+}
