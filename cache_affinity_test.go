@@ -45,7 +45,7 @@ func staysOneSession(t *testing.T, c *cachedDB, lets func()) {
 	r := rand.New(rand.NewPCG(1, 2))
 	pid := backendOf(t, c)
 	mustExec(t, c, "create temporary table mine (n int)")
-	for i := range 400 {
+	for i := range 150 {
 		want := strconv.Itoa(i)
 		mustExec(t, c, "select set_config('app.x', $1, false)", want)
 		what := someOperation(t, c, r, i)

