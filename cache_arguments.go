@@ -10,6 +10,23 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// inOrder puts the values of named arguments in the text's order, if somebody has to know
+// what is sent. A prepared text has no names.
+func (c *Conn) inOrder(ctx context.Context, x *call) error {
+	if len(x.args) == 0 || isPlain(x.args[0].Value) || x.prepared || c.core.guarding() == nil {
+		return nil
+	}
+	text, values, err := namedToOrdinal(ctx, x.query, x.args)
+	if err != nil {
+		return err
+	}
+	if text != x.query {
+		_, x.known = c.statement(text)
+	}
+	x.query, x.args = text, values
+	return nil
+}
+
 // namedToOrdinal does at once what pgx would do with pgx.NamedArgs and
 // pgx.StrictNamedArgs (and with pgx.StructArgs, which makes them): it puts the names'
 // values in the text's order. So the text that is looked at is the one that is sent. Any

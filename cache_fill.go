@@ -27,6 +27,7 @@ import (
 // In session mode the connection is the leader's for good, so he reads by himself.
 type fetch struct {
 	*fill
+	call
 	q      *queryCache
 	conn   *Conn
 	ctx    context.Context
@@ -48,13 +49,13 @@ type fetched struct {
 }
 
 // fetch sends the query of a fill on the leased connection, and waits for it.
-func (c *Conn) fetch(ctx context.Context, e event, f *fill, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
+func (c *Conn) fetch(ctx context.Context, e event, f *fill, x call) (driver.Rows, error) {
 	c.core.cache.filling(f.ruling.text)
-	r := &fetch{fill: f, q: c.core.cache, conn: c.detach(), event: e, done: make(chan fetched, 1)}
+	x.args = cloneArguments(x.args) // who leaves early may change what they point to
+	r := &fetch{fill: f, call: x, q: c.core.cache, conn: c.detach(), event: e, done: make(chan fetched, 1)}
 	f.over = true
 	f.flight.TakeOff()
-	args = cloneArguments(args) // who leaves early may change what they point to
-	fly := func() { r.land(r.readCatching(query, args, prepared)) }
+	fly := func() { r.land(r.readCatching()) }
 
 	if c.core.cfg.Mode == ModeSession {
 		r.ctx, r.cancel = context.WithCancel(ctx)
@@ -142,7 +143,7 @@ var errPanicked = errors.New("lifeguard: an argument's method panicked")
 
 // readCatching is read for a goroutine of our own, where the panic of an argument's method
 // would end the process.
-func (r *fetch) readCatching(query string, args []driver.NamedValue, prepared bool) (out fetched) {
+func (r *fetch) readCatching() (out fetched) {
 	returned := false
 	defer func() {
 		if returned {
@@ -155,19 +156,19 @@ func (r *fetch) readCatching(query string, args []driver.NamedValue, prepared bo
 		_ = r.conn.executed(r.ctx, &r.event, errPanicked)
 		r.rest()
 	}()
-	out = r.read(query, args, prepared)
+	out = r.read()
 	returned = true
 	return out
 }
 
 // read sends the query and reads its result as far as it may be kept. Only with live
 // rows, and in session mode, the lease goes on.
-func (r *fetch) read(query string, args []driver.NamedValue, prepared bool) fetched {
+func (r *fetch) read() fetched {
 	c := r.conn
-	rows, more, err := r.send(query, args, prepared)
-	if c.stalePlan(r.event.st, err) {
-		c.forgetPlan(query)
-		rows, more, err = c.sendRaw(r.ctx, query, args, prepared)
+	rows, more, err := r.send()
+	if c.stalePlan(r.st, err) {
+		c.forgetPlan(r.query)
+		rows, more, err = c.sendRaw(r.ctx, &r.call)
 	}
 	if err != nil {
 		err = c.executed(r.ctx, &r.event, err)
@@ -230,21 +231,19 @@ func (r *fetch) readOn(b *rowset.Builder, rows pgx.Rows, types *pgtype.Map, stan
 
 // sendRaw is sendQuery for raw values, asked for as stdlib would; more says that there is
 // a first row.
-func (c *Conn) sendRaw(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (rows pgx.Rows, more bool, err error) {
-	if prepared {
-		if _, err := c.ph.prepare(ctx, query); err != nil {
-			return nil, false, err
-		}
+func (c *Conn) sendRaw(ctx context.Context, x *call) (rows pgx.Rows, more bool, err error) {
+	if err := c.prepared(ctx, x); err != nil {
+		return nil, false, err
 	}
 	if c.ph.dead() {
 		return nil, false, driver.ErrBadConn
 	}
-	values := make([]any, 1+len(args))
+	values := make([]any, 1+len(x.args))
 	values[0] = pgx.QueryResultFormatsByOID(rowset.Formats())
-	for i := range args {
-		values[1+i] = args[i].Value
+	for i := range x.args {
+		values[1+i] = x.args[i].Value
 	}
-	rows, err = c.ph.pgxConn().Query(ctx, query, values...)
+	rows, err = c.ph.pgxConn().Query(ctx, x.query, values...)
 	if err != nil {
 		if pgconn.SafeToRetry(err) {
 			return nil, false, driver.ErrBadConn

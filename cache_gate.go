@@ -15,14 +15,14 @@ import (
 // send sends the query of a fill. If transactions are in doubt that changed what it reads,
 // it asks in the same round trip whether they are visible: what does not see them all is
 // neither kept nor shared with others, who may come when they are.
-func (r *fetch) send(query string, args []driver.NamedValue, prepared bool) (rows pgx.Rows, more bool, err error) {
+func (r *fetch) send() (rows pgx.Rows, more bool, err error) {
 	if r.doubt.None() {
-		return r.conn.sendRaw(r.ctx, query, args, prepared)
+		return r.conn.sendRaw(r.ctx, &r.call)
 	}
 	r.alone = true
-	rows, more, sent, err := r.gated(query, args)
+	rows, more, sent, err := r.gated()
 	if !sent {
-		rows, more, err = r.conn.sendRaw(r.ctx, query, args, prepared)
+		rows, more, err = r.conn.sendRaw(r.ctx, &r.call)
 	}
 	if r.alone {
 		r.q.follower.refused.Add(1)
@@ -46,17 +46,17 @@ func (r *fetch) noteFormats(fields []pgconn.FieldDescription) {
 // statement is unnamed, as pgx's own is not to be had here. It sends nothing if what it needs
 // is not known yet: in which formats the columns come, which the first query tells; or if
 // pgx would have somebody told of each query, who is not told by a pipeline.
-func (r *fetch) gated(query string, args []driver.NamedValue) (rows pgx.Rows, more, sent bool, err error) {
+func (r *fetch) gated() (rows pgx.Rows, more, sent bool, err error) {
 	ph := r.conn.ph
 	conn, formats := ph.pgxConn(), r.ruling.formats.Load()
 	params := r.ruling.analysis.Params
-	if formats == nil || len(params) != len(args) || ph.dead() || conn.Config().Tracer != nil ||
+	if formats == nil || len(params) != len(r.args) || ph.dead() || conn.Config().Tracer != nil ||
 		ph.cached.site == nil || ph.cached.site != r.q.follower.site.Load() {
 		return nil, false, false, nil
 	}
-	values := make([]any, len(args))
-	for i := range args {
-		values[i] = args[i].Value
+	values := make([]any, len(r.args))
+	for i := range r.args {
+		values[i] = r.args[i].Value
 	}
 	var b pgx.ExtendedQueryBuilder
 	if b.Build(conn.TypeMap(), &pgconn.StatementDescription{ParamOIDs: params}, values) != nil {
@@ -64,7 +64,7 @@ func (r *fetch) gated(query string, args []driver.NamedValue) (rows pgx.Rows, mo
 	}
 	p := ph.pg.StartPipeline(r.ctx)
 	p.SendQueryParams(cdc.SnapshotSQL, nil, nil, nil, nil)
-	p.SendQueryParams(query, b.ParamValues, params, b.ParamFormats, *formats)
+	p.SendQueryParams(r.query, b.ParamValues, params, b.ParamFormats, *formats)
 	if err := p.Sync(); err != nil {
 		_ = p.Close()
 		if pgconn.SafeToRetry(err) {

@@ -38,7 +38,9 @@ type fill struct {
 	over     bool      // landed, or somebody else's to land
 }
 
-// flying reports whether there is a fill, and nobody has given it up.
+// flying reports whether there is a fill, and nobody has given it up. Whether it may go on
+// is decided twice, and nowhere else: look begins it, and confirm sees the connection that
+// it has got.
 func (f *fill) flying() bool { return f != nil && !f.over }
 
 // abandon lets those who wait look again.
@@ -51,15 +53,29 @@ func (f *fill) abandon() {
 	f.flight.Leave()
 }
 
+// confirm reports whether a fill's query meets the session that its question is about: then
+// it only reads. Otherwise the fill is given up, and the query goes to the server as if
+// memory had not been asked.
+func (c *Conn) confirm(f *fill, v *ruling) bool {
+	if !f.flying() {
+		return false
+	}
+	if v == f.ruling {
+		return true
+	}
+	f.abandon()
+	c.bypass(bypassSession)
+	return false
+}
+
 // looks is how often a query looks for somebody else's result before it asks by itself.
 const looks = 2
 
 // fromMemory answers a query from memory, or from what another one brings. Without rows
-// and error the query goes to the server, and its result to memory if there is a fill. t
-// is what is known about the text, nil for nothing.
-func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, t *cachedText, args []driver.NamedValue) (driver.Rows, *fill, error) {
+// and error the query goes to the server, and its result to memory if there is a fill.
+func (c *Conn) fromMemory(ctx context.Context, x *call) (driver.Rows, *fill, error) {
 	q := c.core.cache
-	if q == nil || st.Kind.Op() != sqltext.OpSelect || ended(ctx) {
+	if q == nil || x.st.Kind.Op() != sqltext.OpSelect || ended(ctx) {
 		return nil, nil, nil // the lease says how the context has ended
 	}
 	option := cacheOptionOf(ctx)
@@ -67,9 +83,9 @@ func (c *Conn) fromMemory(ctx context.Context, st *sqltext.Statement, t *cachedT
 		c.bypass(bypassNoCache)
 		return nil, nil, nil
 	}
-	v, reason := c.rulingNow(t)
+	v, reason := c.rulingNow(x.known)
 	if reason == "" {
-		reason = c.question(v, args)
+		reason = c.question(v, x.args)
 	}
 	if reason == "" {
 		for range looks {

@@ -2,7 +2,6 @@ package lifeguard
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"time"
 
@@ -47,39 +46,33 @@ type writing struct {
 }
 
 // guard learns what is about to be sent on the leased connection, and fences it off. A
-// fill for which the connection turns out not to fit is abandoned. With an error nothing
+// fill for which the connection turns out not to fit is given up. With an error nothing
 // was sent.
-func (c *Conn) guard(ctx context.Context, st *sqltext.Statement, query string, args []driver.NamedValue, f *fill) (*writing, error) {
+func (c *Conn) guard(ctx context.Context, x *call, f *fill) (*writing, error) {
 	q, err := c.watch(ctx)
 	if q == nil || err != nil {
-		f.abandon()
 		return nil, err
 	}
 	idle := c.ph.pg.TxStatus() == 'I'
 	switch {
-	case idle && st.Kind == sqltext.Begin:
+	case idle && x.st.Kind == sqltext.Begin:
 		if err := c.catchUp(ctx); err != nil {
-			f.abandon()
 			return nil, err
 		}
 	case idle:
 		c.ph.cached.tx.reset()
 	}
-	t := q.text(query)
+	t := q.text(x.query)
 	var v *ruling
 	if t.candidate.Effect != catalog.Nothing && t.candidate.Effect != catalog.Anything {
 		if v, err = c.learn(ctx, t); err != nil {
-			f.abandon()
 			return nil, err
 		}
 	}
-	if f.flying() {
-		if v == f.ruling {
-			return nil, nil //nolint:nilnil // it only reads
-		}
-		f.abandon() // it was another session's
+	if c.confirm(f, v) {
+		return nil, nil //nolint:nilnil // it only reads
 	}
-	return c.fence(ctx, st, q.effectsOf(c.ph, st, t, v, args)), nil
+	return c.fence(ctx, x.st, q.effectsOf(c.ph, x.st, t, v, x.args)), nil
 }
 
 // fence notes what a statement does, and puts up the fences that it needs.
@@ -202,7 +195,7 @@ func (w *writing) withRows() *writing {
 // giveUp is for a panic on the way, of an argument's method or a hook. Where nothing is
 // under way any more it is over, though nobody knows what has happened.
 func (w *writing) giveUp() {
-	if w.over || w.inRows {
+	if w == nil || w.over || w.inRows {
 		return
 	}
 	w.pieces = true

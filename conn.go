@@ -87,48 +87,45 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return c.exec(ctx, query, args, false)
 }
 
+// call is one execution of a statement, as it will be sent: with named arguments that is
+// not what the application wrote.
+type call struct {
+	st       *sqltext.Statement // what the application wrote
+	known    *cachedText        // what the cache knows of query; nil for nothing, and for exec
+	query    string
+	args     []driver.NamedValue
+	prepared bool
+}
+
 // query is the one path of everything that returns rows: from memory, or admit, lease,
 // guard what it writes, send, observe.
 func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
-	st, known := c.statement(query)
-	if len(args) > 0 && !isPlain(args[0].Value) && !prepared && c.core.guarding() != nil {
-		text, values, err := namedToOrdinal(ctx, query, args)
-		if err != nil {
-			return nil, c.turnedAway(ctx, st, verbExecute, err)
-		}
-		if text != query {
-			_, known = c.statement(text)
-		}
-		query, args = text, values
+	x := call{query: query, args: args, prepared: prepared}
+	x.st, x.known = c.statement(query)
+	if err := c.inOrder(ctx, &x); err != nil {
+		return nil, c.turnedAway(ctx, x.st, verbExecute, err)
 	}
-	rows, fill, err := c.fromMemory(ctx, st, known, args)
+	rows, fill, err := c.fromMemory(ctx, &x)
 	if rows != nil || err != nil {
 		return rows, err
 	}
-	if fill != nil {
-		defer fill.abandon() // unless it was landed
+	defer fill.abandon() // unless it takes off
+	if err := c.lease(ctx, x.st, false); err != nil {
+		return nil, c.turnedAway(ctx, x.st, verbExecute, err)
 	}
-	if err := c.lease(ctx, st, false); err != nil {
-		return nil, c.turnedAway(ctx, st, verbExecute, err)
-	}
-	w, err := c.guard(ctx, st, query, args, fill)
+	w, err := c.guard(ctx, &x, fill)
 	if err != nil {
-		return nil, c.turnedAway(ctx, st, verbExecute, err)
+		return nil, c.turnedAway(ctx, x.st, verbExecute, err)
 	}
-	if w != nil {
-		defer w.giveUp()
-	}
-	if fill != nil && !fill.flying() { // its connection was in another session than it seemed
-		c.bypass(bypassSession)
-	}
-	ctx, e := c.sending(ctx, st, verbExecute)
+	defer w.giveUp() // unless it ends, or its rows do
+	ctx, e := c.sending(ctx, x.st, verbExecute)
 	if fill.flying() {
-		return c.fetch(ctx, e, fill, query, args, prepared)
+		return c.fetch(ctx, e, fill, x)
 	}
-	rows, err = c.sendQuery(ctx, query, args, prepared)
-	if c.stalePlan(st, err) {
-		c.forgetPlan(query)
-		rows, err = c.sendQuery(ctx, query, args, prepared)
+	rows, err = c.sendQuery(ctx, &x)
+	if c.stalePlan(x.st, err) {
+		c.forgetPlan(x.query)
+		rows, err = c.sendQuery(ctx, &x)
 	}
 	if err != nil {
 		w.end(err)
@@ -141,28 +138,23 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 
 // exec is the one path of everything that returns no rows.
 func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
-	st := c.core.known.Analyze(query)
-	if len(args) > 0 && !isPlain(args[0].Value) && !prepared && c.core.guarding() != nil {
-		var err error
-		if query, args, err = namedToOrdinal(ctx, query, args); err != nil {
-			return nil, c.turnedAway(ctx, st, verbExecute, err)
-		}
+	x := call{st: c.core.known.Analyze(query), query: query, args: args, prepared: prepared}
+	if err := c.inOrder(ctx, &x); err != nil {
+		return nil, c.turnedAway(ctx, x.st, verbExecute, err)
 	}
-	if err := c.lease(ctx, st, false); err != nil {
-		return nil, c.turnedAway(ctx, st, verbExecute, err)
+	if err := c.lease(ctx, x.st, false); err != nil {
+		return nil, c.turnedAway(ctx, x.st, verbExecute, err)
 	}
-	w, err := c.guard(ctx, st, query, args, nil)
+	w, err := c.guard(ctx, &x, nil)
 	if err != nil {
-		return nil, c.turnedAway(ctx, st, verbExecute, err)
+		return nil, c.turnedAway(ctx, x.st, verbExecute, err)
 	}
-	if w != nil {
-		defer w.giveUp()
-	}
-	ctx, e := c.sending(ctx, st, verbExecute)
-	result, err := c.sendExec(ctx, query, args, prepared)
-	if c.stalePlan(st, err) {
-		c.forgetPlan(query)
-		result, err = c.sendExec(ctx, query, args, prepared)
+	defer w.giveUp() // unless it ends
+	ctx, e := c.sending(ctx, x.st, verbExecute)
+	result, err := c.sendExec(ctx, &x)
+	if c.stalePlan(x.st, err) {
+		c.forgetPlan(x.query)
+		result, err = c.sendExec(ctx, &x)
 	}
 	w.end(err)
 	if err == nil {
@@ -174,24 +166,28 @@ func (c *Conn) exec(ctx context.Context, query string, args []driver.NamedValue,
 	return result, nil
 }
 
-// sendQuery and sendExec find the statement prepared by its text: pgx looks there first.
-
-func (c *Conn) sendQuery(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
-	if prepared {
-		if _, err := c.ph.prepare(ctx, query); err != nil {
-			return nil, err
-		}
+func (c *Conn) sendQuery(ctx context.Context, x *call) (driver.Rows, error) {
+	if err := c.prepared(ctx, x); err != nil {
+		return nil, err
 	}
-	return c.ph.conn.QueryContext(ctx, query, args)
+	return c.ph.conn.QueryContext(ctx, x.query, x.args)
 }
 
-func (c *Conn) sendExec(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Result, error) {
-	if prepared {
-		if _, err := c.ph.prepare(ctx, query); err != nil {
-			return nil, err
-		}
+func (c *Conn) sendExec(ctx context.Context, x *call) (driver.Result, error) {
+	if err := c.prepared(ctx, x); err != nil {
+		return nil, err
 	}
-	return c.ph.conn.ExecContext(ctx, query, args)
+	return c.ph.conn.ExecContext(ctx, x.query, x.args)
+}
+
+// prepared makes sure that the text of a Stmt is prepared on the leased connection: pgx
+// looks a text up among those before anything else.
+func (c *Conn) prepared(ctx context.Context, x *call) error {
+	if !x.prepared {
+		return nil
+	}
+	_, err := c.ph.prepare(ctx, x.query)
+	return err
 }
 
 // BeginTx implements driver.ConnBeginTx.
