@@ -198,6 +198,10 @@ licences: ## write the table of licences into docs/licences.md
 test-install: ## install the command from an empty module cache, as a user would
 	LIFEGUARD_LONG=1 go test ./internal/supply -run TestTheCommandIsInstalled -count 1 -v
 
+.PHONY: test-docs
+test-docs: ## execute the commands of README.md and docs, those that take minutes too, in a copy of the repository
+	LIFEGUARD_LONG=1 go test ./internal/doctest -run TestEveryCommand -count 1 -v -timeout 2h
+
 .PHONY: vulncheck
 vulncheck: ## known vulnerabilities in what users link; asks vuln.go.dev
 	@set -e; for m in . crud lifeguardgorm; do echo "govulncheck in $$m"; (cd $$m && go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...); done

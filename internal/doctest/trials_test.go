@@ -1,0 +1,163 @@
+package doctest
+
+// Reasons that several have.
+const (
+	less      = "less work: the page's would take too long"
+	compiled  = "the program, which is compiled once for all"
+	minutes   = "it takes minutes, or writes into the repository"
+	address   = "a port that is free, and no collector but the test's"
+	noDocker  = "it needs Docker's compose plugin, images from the network, and fixed ports"
+	itself    = "this test runs within it"
+	mentioned = "it is mentioned, not shown"
+)
+
+// trials are the commands of README.md and docs, and how each is tried.
+func trials() map[string]trial {
+	const program = "go run ./cmd/lifeguard"
+	served1 := trial{how: served, replace: []string{program, "lifeguard"}, add: " -addr 127.0.0.1:0", why: compiled + "; " + address}
+	table := map[string]trial{
+		program + " demo": {
+			add: " -duration 300ms -rows 1000", why: less,
+			want: []string{"64 goroutines work for 300ms over at most 8 connections", "queries per second", "goroutines served", "connections used     8 at most", "refused "},
+		},
+		program + " demo -overload 10": {
+			replace: []string{program, "lifeguard"}, add: " -duration 300ms", why: compiled + "; " + less,
+			want: []string{"pgx/stdlib", "Lifeguard", "250ms", "10 ×"},
+		},
+		program + " doctor -dsn …": {
+			replace: []string{program, "lifeguard", "…", "DSN"}, status: []int{0, 1}, why: compiled + "; a DSN",
+			want: []string{"PostgreSQL ", "why", "fix", " warning"},
+		},
+		program + " metrics-server":     served1,
+		"lifeguard metrics-server":      {how: served, add: " -addr 127.0.0.1:0", why: address},
+		"go doc":                        {want: []string{"package lifeguard", "func NewBatchInserter", "func WithPriority"}},
+		"go run ./gorm":                 {replace: []string{"go run", "go run -C examples"}, why: "the page says that it is meant in examples", want: []string{"a second Ann is a duplicate: true"}},
+		"cd examples && go run ./cache": {want: []string{"the cache answered ", "because of function random"}},
+		"make help":                     {want: []string{"seed-db-heavy", "prove-linear", "test-docs", "vulncheck"}},
+		".ci/run":                       {replace: []string{".ci/run", "bash -n .ci/run"}, why: itself},
+		"go get github.com/lifeguard-go/lifeguard": {
+			how: elsewhere, where: "internal/supply/install_test.go:TestTheCommandIsInstalledFromAnEmptyModuleCache",
+			why: "it asks the network; there a proxy of the test's own answers, with make test-install",
+		},
+		"go test ./internal/supply":                                {add: " -list .", why: "it is tested by make test", want: []string{"Licences"}},
+		"go test -bench ManyRows ./internal/rowset":                {add: " -benchtime 1x -run '^$'", why: less, want: []string{"BenchmarkManyRows", "PASS"}},
+		"cd grafana && go test ./...":                              {replace: []string{"go test", "go list"}, why: "it is tested by make test", want: []string{"grafana/live", "grafana/stack"}},
+		"cd tools && go tool benchstat -ignore pkg ../limiter.txt": {replace: []string{"../limiter.txt", "-h 2>&1 | cat"}, why: "there is no file to compare", want: []string{"-ignore"}},
+	}
+	for _, part := range []map[string]trial{doctorTrials(), seedTrials(), makeTrials(), stackTrials(), measurements()} {
+		for command, tr := range part {
+			table[command] = tr
+		}
+	}
+	return table
+}
+
+func doctorTrials() map[string]trial {
+	either := []int{0, 1} // by who the role is, and how the server is set
+	return map[string]trial{
+		"lifeguard doctor":              {status: either, want: []string{"PostgreSQL ", " warning", " note"}},
+		"lifeguard doctor -json":        {status: either, want: []string{`"level"`, `"status"`, `"server"`, `"findings"`, `"check"`, `"what"`, `"why"`, `"fix"`, `"fixes"`}},
+		"lifeguard doctor -fix":         {status: either, add: " </dev/null", why: "nobody answers", want: []string{"PostgreSQL ", " be "}},
+		"lifeguard doctor -instances 8": {status: either, want: []string{"8 instances"}},
+		"lifeguard doctor -instances 3": {
+			status: []int{2}, env: map[string]string{"LIFEGUARD_CACHE": "local"},
+			want: []string{"lifeguard_cache=local with 3 instances that write"},
+		},
+		"lifeguard doctor -instances N": {replace: []string{"N", "5000"}, status: []int{2}, why: "a number", want: []string{"error  connections", "5000 instances"}},
+		"lifeguard doctor -dsn 'postgres://app@db/shop?pool_max_conns=10' -instances 8": {
+			replace: []string{"'postgres://app@db/shop?pool_max_conns=10'", "DSN'&pool_max_conns=10'"}, status: either,
+			why: "the test's database", want: []string{"8 instances", "why", "fix"},
+		},
+		"lifeguard explain": {add: " 'select 1'", why: mentioned, want: []string{"cacheable  yes"}},
+	}
+}
+
+func seedTrials() map[string]trial {
+	want := []string{"2,000 rows into the schema petshop in ", "5 batches of at most 500 rows"}
+	return map[string]trial{
+		"lifeguard seed":    {add: " -n 1000", why: less, want: []string{"1,000 rows into the schema petshop in "}},
+		"lifeguard seed -h": {want: []string{"-csv", "-keep", "-reset", "-batch-size"}},
+		"go run ./cmd/lifeguard seed -n 100000 -batch-size 500": {replace: []string{"go run ./cmd/lifeguard", "lifeguard", "100000", "2000"}, why: less, want: want},
+		"just seed-db-heavy n=100000 --batch-size=500":          {replace: []string{"go run ./cmd/lifeguard", "lifeguard", "100000", "2000"}, why: less + "; just need not be installed, its recipe is executed", want: want},
+		"make seed-db-heavy n=100000 batch-size=500":            {replace: []string{"100000", "2000"}, why: less, want: want},
+	}
+}
+
+func makeTrials() map[string]trial {
+	table := map[string]trial{
+		"make test":         {how: planned, why: itself, want: []string{"go test -race"}},
+		"make examples":     {how: planned, why: "examples/examples_test.go runs them", want: []string{"go run ./$e"}},
+		"make lint":         {how: planned, why: "it builds the linter, from the network", want: []string{"golangci-lint"}},
+		"make vulncheck":    {how: planned, why: "it asks vuln.go.dev", want: []string{"govulncheck@"}},
+		"make test-install": {how: planned, why: minutes, long: "make test-install", want: []string{"TestTheCommandIsInstalled"}},
+		"go install":        {how: elsewhere, where: "internal/supply/install_test.go:TestTheCommandIsInstalledFromAnEmptyModuleCache", why: mentioned},
+		"go install …/cmd/lifeguard@version": {
+			how: elsewhere, where: "internal/supply/install_test.go:TestTheCommandIsInstalledFromAnEmptyModuleCache",
+			why: "it asks the network; there a proxy of the test's own answers, with make test-install",
+		},
+		"make prove": {
+			how: planned, why: minutes, want: []string{"TestWhatReadersSee", "TestAProgramDoes", "TestTheIdioms", "FuzzGate"},
+		},
+		"make prove-mutants": {how: planned, why: minutes, want: []string{"TestEachMistake"}},
+	}
+	for target, want := range map[string]string{
+		"settings": "TestTheReadmeListsEverySetting", "tuning": "Figures", "licences": "Licences", "grafana": "go run ./cmd/generate",
+	} {
+		table["make "+target] = trial{how: planned, why: minutes, long: "make " + target, want: []string{want}}
+	}
+	for target, quick := range map[string]string{
+		"prove-linear": "PROOF_OPS=20000", "prove-programs": "PROOF_PROGRAMS=3 PROOF_HISTORY=30",
+		"prove-statements": "PROOF_STATEMENTS=300", "prove-gate": "PROOF_GATE=300",
+	} {
+		table["make "+target] = trial{how: planned, why: minutes, long: "make " + target + " " + quick, want: []string{"go test "}}
+	}
+	return table
+}
+
+func stackTrials() map[string]trial {
+	const compose, read = "docker compose -f docker-compose.test.yml ", "grafana/stack/compose_test.go:TestComposeHasEveryService"
+	otlp := []string{"go -C cmd/lifeguard-otlp run .", "lifeguard-otlp"}
+	return map[string]trial{
+		compose + "up -d":               {how: elsewhere, where: read, why: noDocker},
+		compose + "down":                {how: elsewhere, where: read, why: noDocker},
+		compose + "stop metrics-server": {how: elsewhere, where: read, why: noDocker},
+		"docker compose":                {how: elsewhere, where: read, why: mentioned},
+		"promtool check rules": {
+			how: elsewhere, where: "grafana/live/rules_test.go:TestPromtoolFindsNoFault", why: mentioned,
+		},
+		"amtool check-config": {how: elsewhere, where: "grafana/live/rules_test.go:TestAmtoolFindsNoFault", why: mentioned},
+		"go -C cmd/lifeguard-otlp run . -otlp http://localhost:4318": {
+			how: served, replace: append(otlp, "http://localhost:4318", "COLLECTOR"), add: " -addr 127.0.0.1:0", why: compiled + "; " + address,
+		},
+		"go -C cmd/lifeguard-otlp run . -addr :9899 -hold 200ms -goroutines 200 -rate 0": {
+			how: served, replace: append(otlp, ":9899", "127.0.0.1:0"), why: compiled + "; " + address, add: " -otlp COLLECTOR",
+			want: []string{`lifeguard_pool_queue_depth{`},
+		},
+	}
+}
+
+// measurements are tried by their flags, which the programs themselves read: -h, put behind
+// them, is an error of its own for a flag that is not there.
+func measurements() map[string]trial {
+	table := map[string]trial{
+		"make bench": {how: planned, why: minutes, want: []string{"benchstat -col /driver"}},
+		"for i in 1 2 3 4 5 6; do go test -run '^$' -bench 'Limiter(Uncontended|Contended)' -benchtime 300000x . >> limiter.txt; " +
+			"(cd benchmarks && go test -run '^$' -bench . -benchtime 300000x ./limiter) >> limiter.txt; done": {
+			replace: []string{"1 2 3 4 5 6", "1", "300000x", "100x", ">> limiter.txt", ""}, why: less + "; the file would stay",
+			want: []string{"BenchmarkLimiterUncontended", "benchmarks/limiter"},
+		},
+	}
+	for _, name := range []string{"overload", "batch", "cache"} {
+		table["cd benchmarks && go run ./"+name+" -out ../docs"] = trial{add: " -h", why: minutes, want: []string{"-quick"}}
+		table["cd benchmarks && go run ./"+name+" -quick"] = trial{
+			add: " -h", why: minutes, want: []string{"-quick"}, long: "cd benchmarks && go run ./" + name + " -quick",
+		}
+	}
+	for target, want := range map[string]string{
+		"auto": "./auto", "batch": "./batch", "cache": "./cache", "cdc": "./cdc", "overload": "./overload",
+		"limiter": "benchstat", "observed": "Observed",
+	} {
+		table["make bench-"+target] = trial{how: planned, why: minutes, want: []string{want}}
+	}
+	return table
+}
