@@ -89,6 +89,9 @@ func newQueryCache(co *core) (*queryCache, error) {
 		core: co, catalog: catalog.New(), store: store, texts: newTextTable(&co.top), counts: newCacheCounts(),
 	}
 	q.ageing = cache.NewLedger(func() { q.sweepIn(sweepBumped, sweepAfter) })
+	q.flights.Abandoned = func(landed <-chan struct{}) {
+		co.pool.inBackground(func() { <-landed }) // Close waits for what nobody else waits for
+	}
 	q.unsettled.of = q
 	q.follower = newFollower(q)
 	q.rule = usualWorth

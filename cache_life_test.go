@@ -3,9 +3,11 @@ package lifeguard_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +39,43 @@ func TestACachedPoolLeavesNoGoroutine(t *testing.T) {
 			}
 			if err := goleak.Find(before); err != nil {
 				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestNothingOutlivesAQueryThatNobodyWaitsFor: its caller may go before the server has
+// answered, but Close waits for the flight, and after a Close who left it last does.
+func TestNothingOutlivesAQueryThatNobodyWaitsFor(t *testing.T) {
+	for _, closedFirst := range []bool{false, true} {
+		t.Run(fmt.Sprint("closed first: ", closedFirst), func(t *testing.T) {
+			c, g := openGated(t)
+			for range 3 { // so that texts are known, and there are connections
+				c.warm(namesBut, "fill-marker")
+				mustExec(t, c, "update item set name = name")
+			}
+			g.arm("fill-marker")
+			ctx, leave := context.WithCancel(t.Context())
+			defer leave()
+			misses, left := c.misses(), make(chan error, 1)
+			go func() { _, err := readAll(ctx, c.DB, namesBut, "fill-marker"); left <- err }()
+			<-g.reached
+			if c.misses() == misses {
+				t.Fatal("it is no flight")
+			}
+			if closedFirst {
+				_ = c.Close()
+			}
+			var released atomic.Bool
+			timer := time.AfterFunc(200*time.Millisecond, func() { released.Store(true); close(g.release) })
+			defer timer.Stop()
+			leave()
+			if err := <-left; !errors.Is(err, context.Canceled) {
+				t.Errorf("the query says %v", err)
+			}
+			_ = c.Close()
+			if !released.Load() {
+				t.Error("closed, and the flight is still at work")
 			}
 		})
 	}

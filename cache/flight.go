@@ -21,6 +21,11 @@ import (
 // callers as he is. Who is more urgent does not stand behind him: he leads another
 // flight, which those who come later find.
 type Flights struct {
+	// Abandoned, unless nil, is called by the last who leaves a flight that has taken off:
+	// its query is being cancelled, and has ended when landed is closed. Set it before the
+	// first Join.
+	Abandoned func(landed <-chan struct{})
+
 	mu      sync.Mutex
 	flights map[string]*Flight // guarded by mu
 }
@@ -116,14 +121,30 @@ func (fl *Flight) Wait(ctx context.Context) (Rows, error) {
 // Leave says that the caller does not wait any more. When the last one leaves, the
 // flight's context ends, and nobody can join it: what it brings may be an error.
 func (fl *Flight) Leave() {
+	if !fl.isLast() {
+		return
+	}
+	fl.cancel()
+	select {
+	case <-fl.landed:
+		return
+	default:
+	}
+	if fl.of.Abandoned != nil && fl.airborne.Load() {
+		fl.of.Abandoned(fl.landed)
+	}
+}
+
+// isLast counts one who leaves, and reports whether nobody waits any more.
+func (fl *Flight) isLast() bool {
 	fl.of.mu.Lock()
 	defer fl.of.mu.Unlock()
 	fl.waiting--
 	if fl.waiting > 0 {
-		return
+		return false
 	}
 	if fl.of.flights[fl.name] == fl {
 		delete(fl.of.flights, fl.name)
 	}
-	fl.cancel()
+	return true
 }
