@@ -25,7 +25,8 @@ import (
 // point to. Not taken are types that tell pgx by methods of their own what they are: see
 // [Encodes]. What a driver.Valuer or a fmt.Stringer makes of itself is the caller's to ask.
 //
-// A type's number is this process's: keys are no use to another one.
+// A type's number is this process's: keys are no use to another one, unless the arguments
+// are [Portable].
 func AppendArguments(key []byte, args []driver.NamedValue) ([]byte, bool) {
 	for i := range args {
 		if args[i].Name != "" {
@@ -37,6 +38,19 @@ func AppendArguments(key []byte, args []driver.NamedValue) ([]byte, bool) {
 		}
 	}
 	return key, true
+}
+
+// Portable reports whether every process gives these arguments the same key: none of them
+// is named by the number of its type.
+func Portable(args []driver.NamedValue) bool {
+	for i := range args {
+		switch args[i].Value.(type) {
+		case nil, bool, int64, int, int32, float64, string, []byte, time.Time:
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // The tags of the values that are not named by their type.

@@ -258,6 +258,9 @@ func (w *Writes) None() bool { return !w.everything && len(w.relations) == 0 }
 // Everything reports whether AddEverything was called.
 func (w *Writes) Everything() bool { return w.everything }
 
+// Relations are those that were added. They belong to w.
+func (w *Writes) Relations() []Relation { return w.relations }
+
 // Reset forgets what was written: after a ROLLBACK, or at the end of a transaction.
 func (w *Writes) Reset() { w.everything, w.relations = false, w.relations[:0] }
 

@@ -21,6 +21,7 @@ type Entry struct {
 	Rows     Rows
 	Snapshot Snapshot
 	Stored   time.Duration // on the clock of whoever stores it
+	Proof    string        // by which a tier that processes share knows it; empty without one
 }
 
 // Store keeps entries by key. It may forget any of them at any time. All methods may be
@@ -82,7 +83,7 @@ func NewMemory(bytes int64) (*Memory, error) {
 
 func weight(key string, e *Entry) uint32 {
 	const most = 1<<32 - 1
-	return uint32(min(len(key)+e.Rows.Size()+entryOverhead, most)) //nolint:gosec // bounded
+	return uint32(min(len(key)+len(e.Proof)+e.Rows.Size()+entryOverhead, most)) //nolint:gosec // bounded
 }
 
 // Get implements Store.

@@ -4,7 +4,7 @@ import "time"
 
 // OpenBriefly is Open with another Linger.
 func OpenBriefly(url string, o Options, linger time.Duration) (*Tier, error) {
-	o.linger = linger
+	o.Linger = linger
 	return Open(url, o)
 }
 

@@ -128,9 +128,11 @@ end
 return run
 `)
 
-	// settleScript ends an intent. What was committed counts also if the intent is gone.
+	// settleScript ends an intent. What was committed counts also if the intent is gone, and
+	// for everything if the catalog has changed meanwhile.
 	settleScript = redis.NewScript(prelude + `
 local bump = ARGV[4] == '1'
+if bump and ARGV[5] ~= era .. '.' .. g then redis.call('HINCRBY', S, 't0', 1) end
 if redis.call('ZSCORE', I, ARGV[3]) then
   drop(ARGV[3], bump)
 elseif bump then

@@ -63,7 +63,7 @@ func (t *Tier) Space(name string) *Space {
 func (s *Space) state() string { return s.tag + "s" }
 
 // linger is Linger in ms, as the scripts want it.
-func (s *Space) linger() int64 { return s.tier.options.linger.Milliseconds() }
+func (s *Space) linger() int64 { return s.tier.options.Linger.Milliseconds() }
 
 func (s *Space) intents() string { return s.tag + "i" }
 
@@ -236,7 +236,9 @@ func (s *Space) Renew(ctx context.Context, intents []*Intent) (server string, er
 	return text(raw), err
 }
 
-// Bump ends the intent of a commit that has happened, or may have. It returns Answer.Catalog.
+// Bump ends the intent of a commit that has happened, or may have. If the catalog has changed
+// since Place, nobody knows what the commit has touched, and everything counts as changed. It
+// returns Answer.Catalog.
 func (i *Intent) Bump(ctx context.Context) (catalog string, err error) { return i.settle(ctx, "1") }
 
 // Lower ends the intent of what was certainly not committed.
@@ -244,7 +246,7 @@ func (i *Intent) Lower(ctx context.Context) (catalog string, err error) { return
 
 func (i *Intent) settle(ctx context.Context, bump string) (string, error) {
 	s := i.space
-	raw, err := s.tier.run(ctx, settleScript, []string{s.state(), s.intents()}, seed(), s.linger(), i.member, bump)
+	raw, err := s.tier.run(ctx, settleScript, []string{s.state(), s.intents()}, seed(), s.linger(), i.member, bump, i.Catalog)
 	return text(raw), err
 }
 

@@ -22,8 +22,9 @@ type Options struct {
 	ValueTTL time.Duration
 	// MaxBytes is how long the payload of a value may be. Default 1 MiB.
 	MaxBytes int
-
-	linger time.Duration // Linger, but in tests
+	// Linger is how long an intent stands that nobody renews; the same in every process.
+	// Default [Linger].
+	Linger time.Duration
 }
 
 // Linger is how long an intent stands that nobody renews, and how long nothing is served
@@ -53,7 +54,7 @@ func Open(url string, o Options) (*Tier, error) {
 	o.Budget = cmp.Or(o.Budget, 50*time.Millisecond)
 	o.ValueTTL = cmp.Or(o.ValueTTL, time.Hour)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 1<<20)
-	o.linger = cmp.Or(o.linger, Linger)
+	o.Linger = cmp.Or(o.Linger, Linger)
 	return &Tier{client: open(), options: o}, nil
 }
 
@@ -148,6 +149,15 @@ const (
 
 func (k kind) String() string {
 	return [...]string{"timeout", "network", "auth", "readonly", "full", "loading", "damaged", "format", "other"}[k]
+}
+
+// Kind sorts an error under one of the names in Stats.Errors. Unlike the error's text it
+// names neither hosts nor users.
+func Kind(err error) string {
+	if errors.Is(err, ErrResting) {
+		return "resting"
+	}
+	return kindOf(err).String()
 }
 
 // kindOf sorts errors by what Redis answers; see its sources for the words.
