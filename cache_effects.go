@@ -11,25 +11,25 @@ import (
 
 // effects is what a statement may do.
 type effects struct {
-	relations []catalog.Relation
-	// unknown says that rows of any relation may change; in a transaction its locks
-	// tell of which.
-	unknown bool
-	late    bool  // … or not, since COMMIT may change more
-	schema  doubt // may change the catalog
-	foreign bool  // may commit something at once, whatever becomes of its transaction
-	pieces  bool  // is not all or nothing
-	opaque  bool  // several statements, or an unknown one: may begin and end transactions
-
-	// Settings, or what names mean, may change:
-	session bool
-	local   bool // … until the transaction ends
-	custom  bool // … but an application's own alone: names keep their meaning
-	async   bool // … and commits may no longer wait for their log
-	reload  bool // all sessions read the configuration again, soon
-
+	relations  []catalog.Relation // whose rows may change
+	others     others             // … beside them
+	schema     doubt              // the catalog
+	commits    commits
+	settings   catalog.Settings
+	async      bool   // commits may no longer wait for their log
+	reload     bool   // all sessions read the configuration again, soon
+	opaque     bool   // several statements, or an unknown one: may begin and end transactions
 	generation uint64 // of the catalog in which all this holds
 }
+
+// others says whose rows may change beside those of relations that are known.
+type others uint8
+
+const (
+	noOthers     others = iota
+	lockedOthers        // anybody's; in a transaction its locks tell whose
+	anyOthers           // anybody's, and COMMIT may change more
+)
 
 // doubt is how likely something is.
 type doubt uint8
@@ -40,16 +40,30 @@ const (
 	likely
 )
 
+// commits says what of a statement may be committed if it fails.
+type commits uint8
+
+const (
+	allOrNothing commits = iota
+	inPieces             // CALL and DO may commit in between, outside a transaction
+	besides              // something may be at once, whatever becomes of the transaction around it
+)
+
+// anything is what a statement may do of which nothing is known.
+func anything(generation uint64) effects {
+	return effects{
+		others: anyOthers, schema: likely, commits: besides, settings: catalog.AnyLasting, async: true, opaque: true,
+		generation: generation,
+	}
+}
+
 // knownRewriter is a pgx.QueryRewriter that does what the text of its statement says.
 type knownRewriter interface{ doesWhatItsTextSays() }
 
 // effectsOf says what a statement may do on a connection; v is nil if the server was not
 // asked.
 func (q *queryCache) effectsOf(ph *physical, st *sqltext.Statement, t *cachedText, v *ruling, args []driver.NamedValue) effects {
-	all := effects{
-		unknown: true, late: true, schema: likely, session: true, async: true, foreign: true, pieces: true, opaque: true,
-		generation: ph.cached.generation(),
-	}
+	all := anything(ph.cached.generation())
 	for i := range args {
 		if _, known := args[i].Value.(knownRewriter); known {
 			continue
@@ -63,9 +77,9 @@ func (q *queryCache) effectsOf(ph *physical, st *sqltext.Statement, t *cachedTex
 		all.opaque = mayEndTransaction(st)
 		return all
 	}
-	does := effects{
-		session: text.Session, local: text.Local, custom: text.Custom, async: text.Async, reload: text.Reload,
-		late: text.Late, pieces: text.Effect == catalog.Calls, generation: all.generation,
+	does := effects{settings: text.Settings, async: text.Async, reload: text.Reload, generation: all.generation}
+	if text.Effect == catalog.Calls {
+		does.commits = inPieces
 	}
 	switch text.Effect {
 	case catalog.Nothing:
@@ -78,7 +92,7 @@ func (q *queryCache) effectsOf(ph *physical, st *sqltext.Statement, t *cachedTex
 	case catalog.Reads, catalog.Targets, catalog.Runs, catalog.Calls:
 	}
 	if v != nil && v.analysis.Cause != catalog.Refused {
-		does.saidOf(&v.analysis)
+		does.saidOf(&v.analysis, text)
 		return does
 	}
 	reach, old := q.reachFrom(ph), false
@@ -94,34 +108,43 @@ func (q *queryCache) effectsOf(ph *physical, st *sqltext.Statement, t *cachedTex
 	if text.Effect == catalog.Reads && t.gate != catalog.Modifies && !reach.Writes && !old {
 		return does
 	}
-	does.unknown = true
-	does.foreign = reach.Foreign(text)
-	does.pieces = does.pieces || does.foreign
+	does.others = othersUntil(!text.Late)
+	if reach.Foreign(text) {
+		does.commits = besides
+	}
 	if reach.Acts || text.DDL || old {
 		does.actsHidden()
 	}
 	return does
 }
 
-// saidOf adds what the server has said.
-func (does *effects) saidOf(a *catalog.Analysis) {
+// saidOf adds what the server has said of a text.
+func (does *effects) saidOf(a *catalog.Analysis, text *catalog.Candidate) {
 	does.relations, does.generation = a.Writes, a.Generation
 	if !a.Everything {
 		return
 	}
-	does.unknown = true
-	does.late = does.late || !a.Held
-	does.foreign = a.Foreign
-	does.pieces = does.pieces || a.Foreign
+	does.others = othersUntil(a.Held && !text.Late)
+	if a.Foreign {
+		does.commits = besides
+	}
 	if a.DDL {
 		does.actsHidden()
 	}
 }
 
+// othersUntil is for rows of any relation; held says that all have changed before COMMIT.
+func othersUntil(held bool) others {
+	if held {
+		return lockedOthers
+	}
+	return anyOthers
+}
+
 // actsHidden adds that the catalog or settings may change, by ways that no word shows.
 func (does *effects) actsHidden() {
 	does.schema = max(does.schema, perhaps)
-	does.session, does.local, does.custom = true, false, false
+	does.settings = catalog.AnyLasting
 }
 
 // reachFrom is what functions could do where the connection is; nil if it is not known.

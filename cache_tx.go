@@ -36,21 +36,22 @@ func (tx *cachedTx) reset() {
 
 // note adds what a statement does.
 func (tx *cachedTx) note(does *effects) {
-	if tx.generation == 0 && (len(does.relations) > 0 || does.unknown) {
+	if tx.generation == 0 && (len(does.relations) > 0 || does.others != noOthers) {
 		tx.generation = does.generation
 	}
 	if tx.generation != 0 && tx.generation != does.generation {
 		tx.ask = true
 	}
 	tx.writes.Add(does.relations...)
-	switch {
-	case does.unknown && does.late:
-		tx.writes.AddEverything()
-	case does.unknown:
+	switch does.others {
+	case noOthers:
+	case lockedOthers:
 		tx.ask = true
+	case anyOthers:
+		tx.writes.AddEverything()
 	}
 	tx.schema = max(tx.schema, does.schema)
-	tx.pieces = tx.pieces || does.foreign
+	tx.pieces = tx.pieces || does.commits == besides
 	tx.async = tx.async || does.async
 }
 
@@ -65,24 +66,28 @@ func (tx *cachedTx) noteEverything() {
 //	              outside          in a transaction
 //	SET LOCAL     nothing          to its end: whoever comes later meets the session as
 //	                               it was at BEGIN
-//	SET           unknown          the same, but as it was at BEGIN after ROLLBACK
-//	opaque        unknown          the same
+//	SET           unknown          unknown, but as it was at BEGIN after ROLLBACK
+//	opaque        unknown          unknown, whatever ends it
 func (cc *cachedConn) settingsChange(idle bool, does *effects) {
 	switch tx := &cc.tx; {
 	case does.opaque:
 		cc.forgetSession()
-		tx.renamed, tx.lasting, tx.before = true, true, nil
-	case idle && does.local:
+		tx.loseSettings()
+	case idle && !does.settings.Last():
 	case idle:
 		cc.forgetSession()
 	default:
-		tx.renamed = tx.renamed || !does.custom
-		if !does.local && !tx.lasting {
+		tx.renamed = tx.renamed || does.settings.Rename()
+		if does.settings.Last() && !tx.lasting {
 			tx.lasting, tx.before, tx.touched = true, cc.session.Load(), cc.touched
 			cc.forgetSession()
 		}
 	}
 }
+
+// loseSettings says that settings may be any, whatever ends the transaction: it may not be
+// the one that began.
+func (tx *cachedTx) loseSettings() { tx.renamed, tx.lasting, tx.before = true, true, nil }
 
 // forgetSession says that the session's settings may have changed.
 func (cc *cachedConn) forgetSession() {
@@ -121,9 +126,9 @@ func (c *Conn) guardCommit(ctx context.Context) *writing {
 		return nil // in an era that it was not begun in; or the connection is lost, and COMMIT will say so
 	}
 	ph := c.ph
-	w := &writing{q: q, ph: ph, commit: true}
+	w := &writing{q: q, ph: ph, ends: commitsAll}
 	if ph.pg.TxStatus() != 'T' { // it has failed, so that COMMIT is ROLLBACK
-		w.rollback = true
+		w.ends = undoesAll
 		return w
 	}
 	tx := &ph.cached.tx
@@ -160,5 +165,5 @@ func (c *Conn) guardRollback() *writing {
 	if q == nil {
 		return nil
 	}
-	return &writing{q: q, ph: c.ph, rollback: true}
+	return &writing{q: q, ph: c.ph, ends: undoesAll}
 }

@@ -28,22 +28,30 @@ import (
 // writing is a statement, or COMMIT, on its way. A nil writing changes nothing that
 // anybody can see yet.
 type writing struct {
-	q        *queryCache
-	ph       *physical
-	fence    *cache.Fence
-	cause    invalidation
-	schema   doubt // may have changed the catalog
-	pieces   bool  // may have committed something even if it fails
-	opaque   bool  // may have begun a transaction
-	commit   bool  // ends the transaction
-	rollback bool  // … and nothing of it is left, if there is no error
-	async    bool  // a crash may undo it
-	reload   bool
+	q      *queryCache
+	ph     *physical
+	fence  *cache.Fence
+	cause  invalidation
+	schema doubt // may have changed the catalog
+	ends   ending
+	pieces bool // may have committed something even if it fails
+	opaque bool // may have begun a transaction
+	async  bool // a crash may undo it
+	reload bool
 
 	generation uint64 // of the catalog, before the fence went up
 	over       bool   // ended
 	inRows     bool   // ends with rows
 }
+
+// ending is what a writing does to the open transaction, if there is no error.
+type ending uint8
+
+const (
+	goesOn     ending = iota
+	commitsAll        // though another may be open at once: COMMIT AND CHAIN
+	undoesAll
+)
 
 // guard learns what is about to be sent on the leased connection, and fences it off. A
 // fill for which the connection turns out not to fit is given up. With an error nothing
@@ -79,7 +87,7 @@ func (c *Conn) guard(ctx context.Context, x *call, f *fill) (*writing, error) {
 func (c *Conn) fence(ctx context.Context, st *sqltext.Statement, does effects) *writing {
 	q, ph := c.core.keeper(), c.ph
 	idle := ph.pg.TxStatus() == 'I'
-	if does.session {
+	if does.settings.Change() {
 		ph.cached.settingsChange(idle, &does)
 	}
 	var writes cache.Writes
@@ -92,21 +100,21 @@ func (c *Conn) fence(ctx context.Context, st *sqltext.Statement, does effects) *
 		return c.guardRollback()
 	default:
 		ph.cached.tx.note(&does)
-		if !does.foreign && !does.reload {
+		if does.commits != besides && !does.reload {
 			return nil // until COMMIT
 		}
 	}
-	if does.unknown || does.reload || does.schema == likely {
+	if does.others != noOthers || does.reload || does.schema == likely {
 		writes.AddEverything()
 	}
 	if writes.None() && does.schema == ruledOut {
 		return nil // nothing is changed
 	}
 	w := &writing{
-		q: q, ph: ph, schema: does.schema, pieces: does.pieces, opaque: does.opaque, reload: does.reload,
+		q: q, ph: ph, schema: does.schema, pieces: does.commits != allOrNothing, opaque: does.opaque, reload: does.reload,
 		async: does.async || ph.cached.async, generation: ph.cached.generation(),
 	}
-	if does.foreign {
+	if does.commits == besides {
 		w.schema = max(w.schema, perhaps)
 	}
 	w.raise(&writes)
@@ -142,14 +150,14 @@ func (w *writing) end(err error) {
 		w.q.unsettled.add(ph, w.fence, w.schema != ruledOut)
 		return
 	}
-	if w.rollback && err == nil {
+	if w.ends == undoesAll && err == nil {
 		ph.cached.rolledBack()
 	}
 	idle := ph.pg.TxStatus() == 'I'
 	if w.opaque && !idle { // it has begun a transaction, or is in one
 		ph.cached.tx.noteEverything()
 	}
-	if idle || w.commit && err == nil {
+	if idle || w.ends == commitsAll && err == nil {
 		ph.cached.tx.reset()
 	}
 	if w.fence == nil && w.schema == ruledOut {
@@ -199,7 +207,6 @@ func (w *writing) giveUp() {
 		return
 	}
 	w.pieces = true
-	w.rollback = false
 	w.end(errPanicked)
 }
 
@@ -260,7 +267,7 @@ func (c *Conn) endRaw() {
 	cc.forgetSession()                                 // it may have been read within the lease
 	if c.session != nil && c.ph.pg.TxStatus() != 'I' { // the session goes on, and so does its transaction
 		cc.tx.noteEverything()
-		cc.tx.renamed, cc.tx.lasting = true, true
+		cc.tx.loseSettings()
 	}
 	q.forgetCatalog(c.ph)
 	cc.site.doubtOthers()

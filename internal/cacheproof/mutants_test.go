@@ -70,11 +70,11 @@ var mutants = []mutant{
 	}}},
 	{"no bumps", linear, longer, []patch{{"cache/ledger.go", "\t\tr.version.Add(1)\n", "\t\t_ = r\n"}}},
 	{"triggers ignored", linear, longer, []patch{{
-		"cache_effects.go", "\t\tdoes.saidOf(&v.analysis)\n",
-		"\t\tsaid := v.analysis\n\t\tsaid.Everything = said.Everything && len(said.Writes) == 0\n\t\tdoes.saidOf(&said)\n",
+		"cache_effects.go", "\t\tdoes.saidOf(&v.analysis, text)\n",
+		"\t\tsaid := v.analysis\n\t\tsaid.Everything = said.Everything && len(said.Writes) == 0\n\t\tdoes.saidOf(&said, text)\n",
 	}}},
 	{"COMMIT without a fence", lockstep, more, []patch{{"cache_tx.go", "\tif tx.writes.None() && tx.schema == ruledOut {\n", "\tif true {\n"}}},
-	{"SET not noticed", sessions, steps, []patch{{"cache_write.go", "\tif does.session {\n", "\tif does.session && q == nil {\n"}}},
+	{"SET not noticed", sessions, steps, []patch{{"cache_write.go", "\tif does.settings.Change() {\n", "\tif does.settings.Change() && q == nil {\n"}}},
 	{"search_path not in the key", sessions, steps, []patch{{
 		"internal/catalog/session.go", "\tkey, err := json.Marshal(state)", "\tstate.Schemas = nil\n\tdelete(state.Settings, \"search_path\")\n\tkey, err := json.Marshal(state)",
 	}}},
@@ -109,6 +109,14 @@ func TestEachMistakeIsFound(t *testing.T) {
 			}
 			m.isFound(t)
 		})
+	}
+}
+
+// TestEachMistakeFitsTheSources says at once if a change of the sources has left a mutant
+// without its mistake.
+func TestEachMistakeFitsTheSources(t *testing.T) {
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) { m.sources(t, t.TempDir()) })
 	}
 }
 

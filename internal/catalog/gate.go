@@ -12,15 +12,8 @@ type Candidate struct {
 	Kind sqltext.Kind
 	// Effect is what the statement may do, as far as its kind tells.
 	Effect Effect
-	// Session says that the statement may change settings, or what names mean
-	// in this session: the [Session] must be read again.
-	Session bool
-	// Local says that what Session stands for ends with the transaction, and is
-	// nothing outside of one.
-	Local bool
-	// Custom says that what Session stands for is a setting of an application's own, with
-	// a dot in its name: names keep their meaning, and tables their triggers.
-	Custom bool
+	// Settings is what the statement may change of its session.
+	Settings Settings
 	// Async says that commits may no longer wait for their log.
 	Async bool
 	// Reload says that the configuration is read again, by all sessions, soon.

@@ -61,7 +61,7 @@ type sessionState struct {
 // ReadSession reads the session's state in one round trip, outside a transaction:
 // in one, SET LOCAL may have changed it for the moment.
 //
-// It must be read again after anything whose [Candidate.Session] or
+// It must be read again after anything whose [Candidate.Settings] or
 // [Analysis.DDL] is set, after the end of a transaction in which that was
 // so, and after DDL, which may change what the search_path finds. A setting that
 // an administrator changes for all sessions at once by reloading the configuration

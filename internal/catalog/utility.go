@@ -17,46 +17,49 @@ func (s *scan) has(words ...string) bool {
 //	SET [SESSION | LOCAL] name {TO | =} …
 //	SET TRANSACTION …, SET CONSTRAINTS …    of the transaction alone
 func (c *Candidate) set(s *scan) {
-	c.Effect, c.Session, c.Local, c.Custom, c.Async = Nothing, true, false, false, false
+	c.Effect = Nothing
 	if !s.at(0).word("set") {
-		c.Async = true // RESET ALL, DISCARD ALL: to what it was at the beginning
+		c.Settings, c.Async = AnyLasting, true // RESET ALL, DISCARD ALL: to what it was at the beginning
 		return
 	}
-	i := 1
+	if s.at(1).word("transaction") || s.at(1).word("constraints") {
+		c.Settings, c.Async = OwnLocal, false
+		return
+	}
+	i, local := 1, s.at(1).word("local")
 	switch {
-	case s.at(1).word("local"):
-		c.Local = true
+	case local:
 		i = 2
 	case s.at(1).word("session") && !s.at(2).word("characteristics") && !s.at(2).word("authorization"):
 		i = 2
 	}
-	if s.at(1).word("transaction") || s.at(1).word("constraints") {
-		c.Local, c.Custom = true, true
-		return
-	}
-	c.Custom = s.at(i).named() && s.at(i+1).is(".") && s.at(i+2).named()
+	c.Settings = settingsChange(s.at(i).named() && s.at(i+1).is(".") && s.at(i+2).named(), local)
 	c.Async = s.at(i).name == "synchronous_commit"
 }
 
 // setters judges calls of set_config, by their arguments where those are literals.
 func (c *Candidate) setters(s *scan) {
 	set := s.settings && s.updates // UPDATE pg_settings, whose rule calls set_config
-	c.Session = s.setter || set
-	if !s.setter || s.texts || set {
-		c.Async = s.texts || set
+	switch {
+	case s.texts, set:
+		c.Settings, c.Async = AnyLasting, true
+		return
+	case !s.setter:
+		c.Settings, c.Async = SettingsStay, false
 		return
 	}
-	c.Local, c.Custom = true, true
+	own, local := true, true
 	for _, i := range s.setters {
 		end := s.closing(i + 1)
 		last := s.at(end - 1)
-		c.Local = c.Local && s.at(end-2).is(",") && last.word("true")
+		local = local && s.at(end-2).is(",") && last.word("true")
 		setting := s.at(i + 2)
 		known := setting.kind == sqltext.String && setting.text[0] == '\'' && s.at(i+3).is(",")
 		name := strings.Trim(setting.text, "'")
-		c.Custom = c.Custom && known && strings.Contains(name, ".")
+		own = own && known && strings.Contains(name, ".")
 		c.Async = c.Async || !known || strings.EqualFold(name, "synchronous_commit")
 	}
+	c.Settings = settingsChange(own, local)
 }
 
 // selectInto reads SELECT … INTO [TEMPORARY | TEMP | …] name, wherever it stands.
@@ -67,7 +70,7 @@ func (c *Candidate) selectInto(s *scan) {
 			continue
 		}
 		if next := s.at(i + 1); next.word("temp") || next.word("temporary") || next.word("local") {
-			c.Effect, c.Session, c.DDL, c.Local, c.Custom, c.Hidden = Runs, true, false, false, false, true
+			c.Effect, c.Settings, c.DDL, c.Hidden = Runs, AnyLasting, false, true
 		}
 	}
 }
@@ -120,7 +123,7 @@ func (c *Candidate) do(s *scan) {
 	c.setters(inner)
 	c.Effect, c.DDL = Calls, c.body.acts
 	if c.body.acts {
-		c.Session, c.Local, c.Custom = true, false, false
+		c.Settings = AnyLasting
 	}
 }
 
@@ -141,7 +144,7 @@ func (c *Candidate) create(s *scan) {
 		c.anything()
 		return
 	}
-	c.Effect, c.Session, c.Local, c.Custom, c.Hidden = Nothing, true, false, false, true
+	c.Effect, c.Settings, c.Hidden = Nothing, AnyLasting, true
 	if s.at(i+1).word("table") && s.has("as") {
 		c.Effect = Runs
 	}

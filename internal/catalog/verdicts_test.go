@@ -57,7 +57,14 @@ func flags(sql string) (text string) {
 	for _, f := range []struct {
 		set  bool
 		name string
-	}{{c.Session, "session"}, {c.Session && c.Local, "local"}, {c.Session && c.Custom, "custom"}, {c.Async, "async"}, {c.Late, "late"}, {c.Reload, "reload"}} {
+	}{
+		{c.Settings.Change(), "session"},
+		{c.Settings.Change() && !c.Settings.Last(), "local"},
+		{c.Settings.Change() && !c.Settings.Rename(), "custom"},
+		{c.Async, "async"},
+		{c.Late, "late"},
+		{c.Reload, "reload"},
+	} {
 		if f.set {
 			text += ", " + f.name
 		}

@@ -66,7 +66,7 @@ func (c *Candidate) classify(st *sqltext.Statement, s *scan) {
 	}
 	if c.Effect == Runs && s.has("execute") {
 		// What was prepared may call set_config, or any function.
-		c.Session, c.Local, c.Custom, c.Async, c.runsText = true, false, false, true, true
+		c.Settings, c.Async, c.runsText = AnyLasting, true, true
 	}
 	if st.Flags.Has(sqltext.Malformed) || s.unreadable {
 		c.anything()
@@ -75,7 +75,7 @@ func (c *Candidate) classify(st *sqltext.Statement, s *scan) {
 
 // anything is for what may run statements of its own, so also SET and DDL.
 func (c *Candidate) anything() {
-	c.Effect, c.Session, c.DDL = Anything, true, true
+	c.Effect, c.Settings, c.DDL = Anything, AnyLasting, true
 }
 
 // truncate reads TRUNCATE [TABLE] [ONLY] name [*], … and reports whether that was
