@@ -5,52 +5,20 @@ package lifeguard_test
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"io"
 	"math/rand/v2"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lifeguard-go/lifeguard/internal/constantrow"
 )
-
-// constantDriver answers every query with one constant row: what database/sql itself costs.
-type constantDriver struct{}
-
-func (constantDriver) Connect(context.Context) (driver.Conn, error) { return constantConn{}, nil }
-func (constantDriver) Driver() driver.Driver                        { return nil }
-
-type constantConn struct{ driver.Conn }
-
-func (constantConn) Close() error                             { return nil }
-func (constantConn) CheckNamedValue(*driver.NamedValue) error { return nil }
-func (constantConn) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) {
-	return &constantRows{}, nil
-}
-
-type constantRows struct{ done bool }
-
-var (
-	constantColumns = []string{"n"}
-	constantValue   = driver.Value(int64(7000))
-)
-
-func (*constantRows) Columns() []string { return constantColumns }
-func (*constantRows) Close() error      { return nil }
-func (r *constantRows) Next(dest []driver.Value) error {
-	if r.done {
-		return io.EOF
-	}
-	r.done = true
-	dest[0] = constantValue
-	return nil
-}
 
 const hitQuery = "select n from t where id = $1"
 
 func hitContestants(b *testing.B, keys int, run func(b *testing.B, db *sql.DB)) {
 	b.Helper()
 	b.Run("driver=constant", func(b *testing.B) {
-		db := sql.OpenDB(constantDriver{})
+		db := constantrow.Open()
 		defer db.Close()
 		db.SetMaxIdleConns(1024)
 		run(b, db)

@@ -12,17 +12,13 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"fmt"
 	"log"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"runtime"
-	"strings"
-	"syscall"
 	"time"
 
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/program"
 	"github.com/lifeguard-go/lifeguard/benchmarks/internal/report"
 )
 
@@ -38,8 +34,6 @@ type options struct {
 func (o *options) logf(format string, args ...any) { log.Printf(format, args...) }
 
 func main() {
-	runtime.LockOSThread() // Pdeathsig, by which the server ends with us, is about this thread
-	log.SetFlags(log.Ltime)
 	var o options
 	flag.IntVar(&o.rows, "rows", 1_000_000, "rows of 4 columns")
 	flag.IntVar(&o.wideRows, "wide", 200_000, "rows of 20 columns")
@@ -49,17 +43,11 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "only contestants whose names contain one of these, comma-separated")
 	flag.StringVar(&o.out, "out", "", "docs folder: writes plots/ and the tables in performance.md there")
 	flag.BoolVar(&o.quick, "quick", false, "few rows, once")
-	flag.Parse()
-	if o.quick {
-		o.rows, o.wideRows, o.upsertRows, o.heapRows, o.reps = 40_000, 20_000, 20_000, 400_000, 1
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, &o); err != nil {
-		log.Print(err)
-		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
-	}
+	program.Main(&o.quick, o.shorten, func(ctx context.Context) error { return run(ctx, &o) })
+}
+
+func (o *options) shorten() {
+	o.rows, o.wideRows, o.upsertRows, o.heapRows, o.reps = 40_000, 20_000, 20_000, 400_000, 1
 }
 
 func run(ctx context.Context, o *options) error {
@@ -83,15 +71,14 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	text := tables(b.cells, e, report.Origin(began, b.version), o)
-	if o.out == "" {
-		fmt.Println(text)
-		return nil
+	if o.out != "" {
+		plots := filepath.Join(o.out, "plots")
+		err := errors.Join(writeCSV(filepath.Join(plots, "batch.csv"), b.cells), drawPlot(filepath.Join(plots, "batch.svg"), b.cells))
+		if err != nil {
+			return err
+		}
 	}
-	plots := filepath.Join(o.out, "plots")
-	return errors.Join(
-		writeCSV(filepath.Join(plots, "batch.csv"), b.cells),
-		drawPlot(filepath.Join(plots, "batch.svg"), b.cells),
-		report.Publish(filepath.Join(o.out, "performance.md"), "batch", text))
+	return program.Publish(os.Stdout, o.out, "performance.md", "batch", text)
 }
 
 // loads measures everybody on every table.
@@ -135,18 +122,4 @@ func writeRows[T any](ctx context.Context, b *bench, s *shape[T], file string) (
 	}
 	_, err := psql(ctx, b.drivers.dsn, `\copy event to '`+file+`' with (format csv)`)
 	return file, err
-}
-
-// selected reports whether name contains one of a comma-separated list; an empty list
-// selects everything.
-func selected(list, name string) bool {
-	if list == "" {
-		return true
-	}
-	for part := range strings.SplitSeq(list, ",") {
-		if strings.Contains(name, strings.TrimSpace(part)) {
-			return true
-		}
-	}
-	return false
 }

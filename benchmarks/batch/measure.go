@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lifeguard-go/lifeguard/benchmarks/internal/proc"
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/program"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -180,7 +181,7 @@ func turns[T any](ctx context.Context, b *bench, o *options, s *shape[T], keyed,
 	for rep := range o.reps {
 		for i := range all {
 			c := all[(i+rep)%len(all)]
-			if !selected(o.only, c.name) {
+			if !program.Selected(o.only, c.name) {
 				continue
 			}
 			if err := b.exec(ctx, "truncate event"); err != nil {

@@ -11,18 +11,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"runtime"
-	"syscall"
 	"time"
 
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/program"
 	"github.com/lifeguard-go/lifeguard/benchmarks/internal/report"
 )
 
@@ -36,8 +33,6 @@ type options struct {
 }
 
 func main() {
-	runtime.LockOSThread() // Pdeathsig, by which the server ends with us, is about this thread
-	log.SetFlags(log.Ltime)
 	var o options
 	flag.IntVar(&o.keys, "keys", 100_000, "rows of the table, and different questions")
 	flag.IntVar(&o.reps, "reps", 7, "rounds of every experiment")
@@ -45,17 +40,7 @@ func main() {
 	flag.DurationVar(&o.mix, "mix", 3*time.Second, "of one contestant in one round of the mix")
 	flag.StringVar(&o.out, "out", "", "docs folder: writes plots/cache.csv and the tables in performance.md there")
 	flag.BoolVar(&o.quick, "quick", false, "few keys, once")
-	flag.Parse()
-	if o.quick {
-		o.shorten()
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, &o, os.Stdout); err != nil {
-		log.Print(err)
-		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
-	}
+	program.Main(&o.quick, o.shorten, func(ctx context.Context) error { return run(ctx, &o, os.Stdout) })
 }
 
 func (o *options) shorten() {
@@ -76,11 +61,10 @@ func run(ctx context.Context, o *options, stdout io.Writer) error {
 		}
 	}
 	text := tables(b.cells, report.Origin(began, b.version), o)
-	if o.out == "" {
-		_, err := fmt.Fprintln(stdout, text)
-		return err
+	if o.out != "" {
+		if err := writeCSV(filepath.Join(o.out, "plots", "cache.csv"), b.cells); err != nil {
+			return err
+		}
 	}
-	return errors.Join(
-		writeCSV(filepath.Join(o.out, "plots", "cache.csv"), b.cells),
-		report.Publish(filepath.Join(o.out, "performance.md"), "cache", text))
+	return program.Publish(stdout, o.out, "performance.md", "cache", text)
 }

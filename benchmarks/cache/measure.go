@@ -16,6 +16,7 @@ import (
 
 	"github.com/lifeguard-go/lifeguard"
 	"github.com/lifeguard-go/lifeguard/benchmarks/internal/proc"
+	"github.com/lifeguard-go/lifeguard/internal/constantrow"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -51,7 +52,7 @@ const (
 const conns = 8
 
 func start(ctx context.Context, o *options) (b *bench, err error) {
-	b = &bench{dbs: map[string]*sql.DB{byConstant: openConstant()}}
+	b = &bench{dbs: map[string]*sql.DB{byConstant: constantrow.Open()}}
 	defer func() {
 		if err != nil {
 			b.stop()

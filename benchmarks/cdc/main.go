@@ -14,12 +14,9 @@ import (
 	"io"
 	"log"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"runtime"
-	"syscall"
 	"time"
 
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/program"
 	"github.com/lifeguard-go/lifeguard/benchmarks/internal/report"
 )
 
@@ -34,8 +31,6 @@ type options struct {
 }
 
 func main() {
-	runtime.LockOSThread() // Pdeathsig, by which the server ends with us, is about this thread
-	log.SetFlags(log.Ltime)
 	var o options
 	flag.IntVar(&o.reps, "reps", 5, "rounds of what is compared")
 	flag.DurationVar(&o.span, "span", 4*time.Second, "of one contestant in one round")
@@ -44,17 +39,7 @@ func main() {
 	flag.IntVar(&o.fills, "fills", 20_000, "fills with the gate, and as many without")
 	flag.StringVar(&o.out, "out", "", "docs folder: writes the tables in cache-cdc.md there")
 	flag.BoolVar(&o.quick, "quick", false, "little of everything, once")
-	flag.Parse()
-	if o.quick {
-		o.shorten()
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, &o, os.Stdout); err != nil {
-		log.Print(err)
-		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
-	}
+	program.Main(&o.quick, o.shorten, func(ctx context.Context) error { return run(ctx, &o, os.Stdout) })
 }
 
 func (o *options) shorten() {
@@ -85,9 +70,5 @@ func run(ctx context.Context, o *options, stdout io.Writer) error {
 		}
 	}
 	text := r.tables(report.Origin(began, b.version), o)
-	if o.out == "" {
-		_, err := fmt.Fprintln(stdout, text)
-		return err
-	}
-	return report.Publish(filepath.Join(o.out, "cache-cdc.md"), "cdc", text)
+	return program.Publish(stdout, o.out, "cache-cdc.md", "cdc", text)
 }

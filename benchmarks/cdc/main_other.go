@@ -3,12 +3,6 @@
 // Command cdc needs Linux: it reads processor times from /proc.
 package main
 
-import (
-	"fmt"
-	"os"
-)
+import "github.com/lifeguard-go/lifeguard/benchmarks/internal/program"
 
-func main() {
-	fmt.Fprintln(os.Stderr, "cdc: needs Linux, for the processor times of /proc")
-	os.Exit(1)
-}
+func main() { program.NeedsLinux() }

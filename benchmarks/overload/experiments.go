@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/lifeguard-go/lifeguard"
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/program"
 )
 
 // The experiments, as the CSV names them.
@@ -318,7 +319,7 @@ func (p *plan) all(ctx context.Context) error {
 			{experimentNested, nil, []float64{0}, []string{variantTimeout, variantScope, variantRefuse}, []string{nameGuard}},
 		}
 		for i, step := range steps {
-			if p.o.skip != "" && selected(p.o.skip, step.experiment) {
+			if p.o.skip != "" && program.Selected(p.o.skip, step.experiment) {
 				continue
 			}
 			c := cell{Experiment: step.experiment, Rep: rep, Measured: p.o.measured()}

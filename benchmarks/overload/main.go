@@ -16,12 +16,11 @@ import (
 	"fmt"
 	"log"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/program"
 )
 
 type options struct {
@@ -38,8 +37,6 @@ type options struct {
 }
 
 func main() {
-	runtime.LockOSThread() // Pdeathsig, by which our processes end with us, is about this thread
-	log.SetFlags(log.Ltime)
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "two load factors, one repetition")
 	flag.IntVar(&o.reps, "reps", 3, "repetitions of every cell")
@@ -51,21 +48,12 @@ func main() {
 	flag.StringVar(&o.render, "render", "", "measure nothing; render this CSV")
 	flag.Uint64Var(&o.seed, "seed", 1, "of the arrivals")
 	flag.BoolVar(&o.cell, cellFlag[1:], false, "for internal use: measure the cell that stdin describes")
-	flag.Parse()
-	if o.quick {
-		o.reps, o.factors = 1, "2,10"
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	work := run
-	if o.cell {
-		work = func(ctx context.Context, _ options) error { return cellMain(ctx) }
-	}
-	if err := work(ctx, o); err != nil {
-		log.Print(err)
-		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
-	}
+	program.Main(&o.quick, func() { o.reps, o.factors = 1, "2,10" }, func(ctx context.Context) error {
+		if o.cell {
+			return cellMain(ctx)
+		}
+		return run(ctx, o)
+	})
 }
 
 func run(ctx context.Context, o options) error {
@@ -125,7 +113,7 @@ func measure(ctx context.Context, o options) ([]row, string, error) {
 		switch {
 		case why != "":
 			missing = append(missing, c.name+": "+why)
-		case selected(o.only, c.name):
+		case program.Selected(o.only, c.name):
 			p.who = append(p.who, c.name)
 		}
 	}
@@ -141,18 +129,4 @@ func measure(ctx context.Context, o options) ([]row, string, error) {
 		return nil, "", err
 	}
 	return p.rows, p.s.about(o, began, missing), nil
-}
-
-// selected reports whether name contains one of a comma-separated list; an empty list
-// selects everything.
-func selected(list, name string) bool {
-	if list == "" {
-		return true
-	}
-	for part := range strings.SplitSeq(list, ",") {
-		if strings.Contains(name, strings.TrimSpace(part)) {
-			return true
-		}
-	}
-	return false
 }
