@@ -108,14 +108,21 @@ func (l *limiter) kindOf(r request) *average {
 }
 
 // hopelessLocked is the check on arrival: whether to be served will probably
-// take more than half of the time left. Without a deadline, or without
-// knowledge, nothing is hopeless.
+// take more than half of the time left, or, for Critical, more than all of it. Without
+// a deadline, or without knowledge, nothing is hopeless.
 //
 // Why half: under standing overload the queue is as long as this check allows, so the
 // typical answer takes that part of the deadline, and one in a hundred takes 1.15 to 1.6
 // times as much, for what the estimate cannot know, such as what the server's
 // neighbours will do. With three quarters the slowest took 0.9 of the deadline, with
 // three fifths 0.65, and 0.85 beside neighbours; goodput is the same.
+//
+// Why all of it for Critical: who is so marked should be answered at all, and then soon.
+// As long as they alone ask for less than the server can do, the queue is short either way.
+// When they ask for just as much, their number varies by chance, and a queue of half of
+// the deadline is too short to ride that out: of Critical statements at exactly the
+// capacity 94 in 100 were answered in time, with all of it 99.8. What must be left
+// in the end is what the check on grant will ask for.
 //
 // What it will take is the larger of two estimates of the wait, plus its own hold.
 // The first is what those ahead will take, each by its shape, ÷ limit; if all holds
@@ -133,9 +140,9 @@ func (l *limiter) hopelessLocked(c *class, r request, deadline, now time.Duratio
 	if deadline == 0 || l.holds.known(now) == 0 {
 		return false
 	}
-	hold, _, sure := l.ownLocked(r, now)
+	hold, dev, sure := l.ownLocked(r, now)
 	if !sure && !r.tx && r.fingerprint != 0 {
-		hold = 0
+		hold, dev = 0, 0
 	}
 	servers := l.usual
 	if r.tx && c.rank != nestedRank {
@@ -148,7 +155,12 @@ func (l *limiter) hopelessLocked(c *class, r request, deadline, now time.Duratio
 		wait = max(wait, time.Duration(a.own)*c.gaps.known(now))
 	}
 
-	return 2*(wait+hold) > deadline-now
+	left := deadline - now
+	if r.class == Critical {
+		return wait+needs(hold, dev, left) > left
+	}
+
+	return 2*(wait+hold) > left
 }
 
 // ahead is what waits before a newcomer.
@@ -220,7 +232,12 @@ func (l *limiter) doomedLocked(w *waiter, now time.Duration) bool {
 
 // needs returns how much time must be left to w when others can use the slot as well.
 func (w *waiter) needs(mean, dev time.Duration) time.Duration {
-	return max(mean+3*dev, min(mean+6*dev, (w.deadline-w.since)/2))
+	return needs(mean, dev, w.deadline-w.since)
+}
+
+// needs is the same for whoever had the time whole at its arrival.
+func needs(mean, dev, whole time.Duration) time.Duration {
+	return max(mean+3*dev, min(mean+6*dev, whole/2))
 }
 
 // codelInterval is how long a queue must stand before it is shed.

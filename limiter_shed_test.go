@@ -60,6 +60,37 @@ func TestAHopelessDeadlineIsRefusedOnArrival(t *testing.T) {
 	})
 }
 
+// Others may wait for half of their time.
+func TestACriticalCallerMayWaitForAllOfItsTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 2})
+		for i := range 40 {
+			teach(t, l, request{class: []Priority{High, Critical}[i%2]}, 1, 50*time.Millisecond)
+		}
+		a, b := take(t, l, request{}), take(t, l, request{})
+		w1, w2 := ask(t.Context(), l, request{class: Critical}), ask(t.Context(), l, request{class: Critical})
+
+		// (2 ahead + 2) ÷ 2 × 50 ms = 100 ms.
+		refusal(t, ask(within(t, 99*time.Millisecond), l, request{class: Critical}).err, ReasonDeadline)
+		refusal(t, ask(within(t, 101*time.Millisecond), l, request{class: High}).err, ReasonDeadline)
+		fits := ask(within(t, 101*time.Millisecond), l, request{class: Critical})
+		if fits.done {
+			t.Fatalf("refused: %v", fits.err)
+		}
+		l.release(a)
+		l.release(b)
+		pass(50 * time.Millisecond)
+		l.release(w1.s)
+		l.release(w2.s)
+		synctest.Wait()
+		if fits.s == nil {
+			t.Fatalf("in time, and refused in the end: %v", fits.err)
+		}
+		l.release(fits.s)
+	})
+}
+
 func TestHigherClassesAreAheadAndLowerOnesAreNot(t *testing.T) {
 	t.Parallel()
 	for p, refused := range map[Priority]bool{Critical: true, Low: false} {

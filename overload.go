@@ -30,8 +30,8 @@ const (
 	ReasonQueueFull OverloadReason = "queue_full"
 	// ReasonDeadline means that the caller's deadline would pass first: the
 	// expected wait and its own time took more than half of the time left when it
-	// came; or all of it while it waited; or too little for a typical statement
-	// was left when its turn came.
+	// came (for Critical, more than all of it); or all of it while it waited; or
+	// too little for a typical statement was left when its turn came.
 	ReasonDeadline OverloadReason = "deadline"
 	// ReasonTimeout means that it waited for lifeguard_queue_timeout.
 	ReasonTimeout OverloadReason = "timeout"

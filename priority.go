@@ -16,7 +16,7 @@ const (
 	Low                          // 0.2 %: what nobody waits for
 	Normal                       // 0.7 %: the default
 	High                         // 6 %
-	Critical                     // 93 %; 99 % against Normal alone
+	Critical                     // 93 %; 99 % against Normal alone. It may wait for all of its deadline, others for half
 )
 
 // String returns the class's name in lower case.
