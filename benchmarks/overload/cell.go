@@ -37,7 +37,8 @@ type row struct {
 	P50      float64 `csv:"p50_ms"` // answered in time, from when it was due
 	P99      float64 `csv:"p99_ms"`
 
-	Share      float64 `csv:"answered_share"`       // of all calls
+	Share      float64 `csv:"answered_share"`       // of all calls but the other class's
+	Main       float64 `csv:"main_offered_per_s"`   // calls but the other class's
 	OtherP99   float64 `csv:"other_p99_ms"`         // of the other class, where there are two
 	OtherShare float64 `csv:"other_answered_share"` //
 
@@ -300,6 +301,7 @@ func (r *row) summarise(calls []call, warm, last time.Duration) {
 	r.Work /= window
 	r.Offered = float64(r.Calls) / window
 	r.Goodput = float64(len(good)+len(other)) / window
+	r.Main = float64(of[0]) / window
 	r.Share, r.OtherShare = ratio(len(good), of[0]), ratio(len(other), of[1])
 	r.OtherP99 = milliseconds(quantile(other, 0.99))
 	if r.Experiment == experimentMix {
