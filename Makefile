@@ -51,6 +51,10 @@ test: ## run the tests of every module, with the race detector
 		(cd $$m && go test -race -timeout 20m ./...) || failed="$$failed $$m"; done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }
 
+.PHONY: test-limiter
+test-limiter: ## the limiter's simulated loads for as long as they were made for, without the race detector
+	LIFEGUARD_LONG=1 go test -count 1 -v -timeout 20m -run 'TestAMix|TestAShape' .
+
 # How much of each proof of the query cache is done; each says its seed when it fails, and
 # LIFEGUARD_PROOF_SEED repeats it. On two quiet cores about 45 minutes in all.
 PROOF_OPS        ?= 1000000

@@ -89,7 +89,7 @@ func historySteps() int {
 	if n, err := strconv.Atoi(os.Getenv("LIFEGUARD_TEST_HISTORY")); err == nil {
 		return n
 	}
-	return 250
+	return 120
 }
 
 func TestAHistoryIsTheSameWithAndWithoutTheCache(t *testing.T) {

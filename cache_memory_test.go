@@ -33,7 +33,7 @@ type memoryShape struct {
 
 // lifeguard_cache_size is about the heap that is really used, whatever the results look like.
 func TestTheCacheUsesTheHeapThatItWasGiven(t *testing.T) {
-	const bound = 24 << 20
+	const bound = 12 << 20
 	for _, shape := range []memoryShape{
 		{name: "one number", columns: 1, rows: 1},
 		{name: "no row", columns: 3},

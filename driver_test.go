@@ -364,7 +364,7 @@ func TestAnIdleConnectionThatDiedIsNeverHandedOut(t *testing.T) {
 			db := openDSN(t, withSettings(dsn, "lifeguard_mode="+mode))
 			db.SetMaxIdleConns(4)
 			out := observer(t, dsn)
-			for range 50 {
+			for range 15 {
 				pid := backendPID(t, db)
 				var ended bool
 				if err := out.QueryRow(t.Context(), "select pg_terminate_backend($1, 5000)", pid).Scan(&ended); err != nil || !ended {

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,18 +102,15 @@ const transparencySchema = `
 var execModes = []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"}
 
 func TestTransparencyOfTypesInEveryModeAndWay(t *testing.T) {
-	dsn := pgtest.DSN(t)
-	cases := 0
-	prepareSchema(t, dsn)
-	for _, mode := range execModes {
-		s := openSides(t, dsn, "default_query_exec_mode="+mode)
+	var cases atomic.Int64
+	inEveryMode(t, func(t *testing.T, s sides, mode string) {
 		for _, way := range waysToQuery {
 			if !way.everywhere && mode != execModes[0] {
 				continue
 			}
-			t.Run(mode+"/"+way.name, func(t *testing.T) {
+			t.Run(way.name, func(t *testing.T) {
 				for _, expression := range transparencyTypes {
-					cases++
+					cases.Add(1)
 					query := "select " + expression + " as v"
 					s.same(t, query, func(db *sql.DB) string { return way.run(t.Context(), db, query) })
 				}
@@ -120,19 +118,31 @@ func TestTransparencyOfTypesInEveryModeAndWay(t *testing.T) {
 					return
 				}
 				for name, c := range argumentCases() {
-					cases++
+					cases.Add(1)
 					s.same(t, name, func(db *sql.DB) string { return way.run(t.Context(), db, c.query, c.args...) })
 				}
 			})
 		}
-		if t.Failed() {
-			break
+	})
+	if cases.Load() < 500 && !t.Failed() {
+		t.Errorf("only %d cases ran", cases.Load())
+	}
+	t.Logf("%d cases", cases.Load())
+}
+
+// inEveryMode runs do for each of pgx' modes at once, each on a database of its own.
+func inEveryMode(t *testing.T, do func(t *testing.T, s sides, mode string)) {
+	t.Helper()
+	t.Run("modes", func(t *testing.T) {
+		for _, mode := range execModes {
+			t.Run(mode, func(t *testing.T) {
+				t.Parallel()
+				dsn := pgtest.DSN(t)
+				prepareSchema(t, dsn)
+				do(t, openSides(t, dsn, "default_query_exec_mode="+mode), mode)
+			})
 		}
-	}
-	if cases < 500 && !t.Failed() {
-		t.Errorf("only %d cases ran", cases)
-	}
-	t.Logf("%d cases", cases)
+	})
 }
 
 func prepareSchema(t testing.TB, dsn string) {
@@ -222,6 +232,26 @@ func stmtTranscript(ctx context.Context, st *sql.Stmt, args []any) string {
 	return rowsTranscript(rows)
 }
 
+// destinations are what a value is read into. That a megabyte is no number says database/sql,
+// in an error that quotes it: those are for short ones.
+var destinations = []struct {
+	into  func() any
+	short bool
+}{
+	{into: func() any { return new(any) }},
+	{into: func() any { return new(string) }},
+	{into: func() any { return new([]byte) }},
+	{into: func() any { return new(int64) }, short: true},
+	{into: func() any { return new(float64) }, short: true},
+	{into: func() any { return new(bool) }, short: true},
+	{into: func() any { return new(time.Time) }, short: true},
+	{into: func() any { return new(sql.NullString) }},
+	{into: func() any { return new(*int32) }, short: true},
+	{into: func() any { return new([]int64) }, short: true},
+	{into: func() any { return new(pgtype.Text) }},
+	{into: func() any { return new(sql.RawBytes) }}, // the last: database/sql allows no Scan after it
+}
+
 // rowsTranscript reads everything that database/sql offers about a result.
 func rowsTranscript(rows *sql.Rows) string {
 	defer rows.Close()
@@ -250,30 +280,24 @@ func rowsTranscript(rows *sql.Rows) string {
 			}
 			continue
 		}
-		for _, destination := range []func() any{
-			func() any { return new(any) },
-			func() any { return new(string) },
-			func() any { return new([]byte) },
-			func() any { return new(int64) },
-			func() any { return new(float64) },
-			func() any { return new(bool) },
-			func() any { return new(time.Time) },
-			func() any { return new(sql.NullString) },
-			func() any { return new(*int32) },
-			func() any { return new([]int64) },
-			func() any { return new(pgtype.Text) },
-			func() any { return new(sql.RawBytes) }, // the last: database/sql allows no Scan after it
-		} {
+		long := false
+		for _, d := range destinations {
+			if long && d.short {
+				continue
+			}
 			values := make([]any, len(columns))
 			for i := range values {
-				values[i] = destination()
+				values[i] = d.into()
 			}
 			err := rows.Scan(values...)
 			if err != nil {
-				fmt.Fprintf(&b, "(%T: %s)", destination(), showError(err))
+				fmt.Fprintf(&b, "(%T: %s)", d.into(), showError(err))
 				continue
 			}
 			for _, v := range values {
+				if s, ok := v.(*string); ok && len(*s) > 100_000 {
+					long = true
+				}
 				fmt.Fprintf(&b, "(%s)", show(v))
 			}
 		}
@@ -639,29 +663,20 @@ func resultShapes() map[string]string {
 }
 
 func TestTransparencyOfResultShapes(t *testing.T) {
-	dsn := pgtest.DSN(t)
-	prepareSchema(t, dsn)
 	shapes := resultShapes()
-	ran := 0
-	for _, mode := range execModes {
-		s := openSides(t, dsn, "default_query_exec_mode="+mode)
+	inEveryMode(t, func(t *testing.T, s sides, mode string) {
 		for _, way := range waysToQuery {
 			if !way.everywhere && mode != execModes[0] {
 				continue
 			}
 			for name, query := range shapes {
-				ran++
-				s.same(t, mode+" "+way.name+": "+name, func(db *sql.DB) string {
+				s.same(t, way.name+": "+name, func(db *sql.DB) string {
 					mustExec(t, s.plain, "delete from written")
 					return way.run(t.Context(), db, query)
 				})
 			}
 		}
-		if t.Failed() {
-			return
-		}
-	}
-	t.Logf("%d cases", ran)
+	})
 }
 
 func TestTransparencyWithoutOrWithSmallCaches(t *testing.T) {
