@@ -281,7 +281,7 @@ func TestAReadNeverFallsBehindWhatWasAcknowledged(t *testing.T) {
 	c := openCached(t, cacheSchema+"create table counter (id int primary key, n int); insert into counter values (1, 0)", "pool_max_conns=8")
 	const read = "select n from counter where id = 1"
 	c.warm(read)
-	ctx, stop := context.WithTimeout(t.Context(), 4*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
 	defer stop()
 	var started, acknowledged atomic.Int64
 	var reads atomic.Int64

@@ -104,6 +104,7 @@ var execModes = []string{"cache_statement", "cache_describe", "describe_exec", "
 func TestTransparencyOfTypesInEveryModeAndWay(t *testing.T) {
 	var cases atomic.Int64
 	inEveryMode(t, func(t *testing.T, s sides, mode string) {
+		t.Helper()
 		for _, way := range waysToQuery {
 			if !way.everywhere && mode != execModes[0] {
 				continue
@@ -665,6 +666,7 @@ func resultShapes() map[string]string {
 func TestTransparencyOfResultShapes(t *testing.T) {
 	shapes := resultShapes()
 	inEveryMode(t, func(t *testing.T, s sides, mode string) {
+		t.Helper()
 		for _, way := range waysToQuery {
 			if !way.everywhere && mode != execModes[0] {
 				continue
