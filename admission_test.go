@@ -1,7 +1,6 @@
 package lifeguard_test
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -280,7 +279,7 @@ func TestSlotsSayWhoHoldsTheDatabase(t *testing.T) {
 }
 
 func TestAStallIsLoggedOnce(t *testing.T) {
-	var log syncBuffer
+	var log logBook
 	db, _ := openMeasured(t, pgtest.DSN(t), func(c *lifeguard.Config) {
 		c.MaxConns = 1
 		c.Logger = slog.New(slog.NewJSONHandler(&log, nil))
@@ -303,24 +302,6 @@ func TestAStallIsLoggedOnce(t *testing.T) {
 	if !strings.Contains(lines, `"idle_in_tx":1`) || !strings.Contains(lines, `"queued":1`) || strings.Contains(lines, "secret") {
 		t.Errorf("the line is\n%s", lines)
 	}
-}
-
-// syncBuffer is a log that may be read while it is written.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 func TestTheLimitCanBeChangedAtWork(t *testing.T) {

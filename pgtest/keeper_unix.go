@@ -12,29 +12,6 @@ import (
 	"time"
 )
 
-// A keeper is a child process that outlives this one by a moment: it ends what
-// was started under it and removes the directory, however this process ends.
-//
-// It reads a pipe whose only lasting writer is this process, so the end of the
-// pipe is the end of this process, be it os.Exit, a panic or kill -9. Over the
-// pipe it learns the process to end:
-//
-//	this process ──"\n": nothing to end──▶ ┌──────┐
-//	started child ──"4711\n": it is me───▶ │keeper│──end of file──▶ kill, rm -rf
-//	                                       └──────┘
-//
-// The child names itself, from the shell that then becomes the server, so there
-// is no moment at which the server runs and the keeper does not know it.
-//
-// Rejected: Pdeathsig, which only Linux has and which follows the thread that
-// started the child, not the process; and a keeper that is the server's parent,
-// from which this process could not learn how the server ended.
-type keeper struct {
-	dir  string
-	cmd  *exec.Cmd
-	pipe *os.File // the write end
-}
-
 // The keeper's arguments are the directory and the signal that ends the process
 // quickly. A dead process that nobody reaps still answers kill -0, hence the
 // second look, at the file that a postmaster removes as its last act.
@@ -62,42 +39,27 @@ done
 // alive with it.
 const announceScript = `echo $$ >&3 || exit; exec 3>&-; exec "$@"`
 
-// keep makes dir, mode 0700, and a keeper for it. The keeper comes first: a kill
-// between the two leaves nothing.
-func keep(dir, signal string) (*keeper, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-
+// keeperCommand is the keeper of a directory, which ends what runs under it by the signal.
+//
+// The keeper reads a pipe whose only lasting writer is this process, so the end of the
+// pipe is the end of this process, be it os.Exit, a panic or kill -9. Over the
+// pipe it learns the process to end:
+//
+//	this process ──"\n": nothing to end──▶ ┌──────┐
+//	started child ──"4711\n": it is me───▶ │keeper│──end of file──▶ kill, rm -rf
+//	                                       └──────┘
+//
+// The child names itself, from the shell that then becomes the server, so there
+// is no moment at which the server runs and the keeper does not know it.
+//
+// Rejected: Pdeathsig, which only Linux has and which follows the thread that
+// started the child, not the process; and a keeper that is the server's parent,
+// from which this process could not learn how the server ended.
+func keeperCommand(dir, signal string) *exec.Cmd {
 	cmd := exec.Command("/bin/sh", "-c", keeperScript, "pgtest-keeper", dir, signal)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/bin:/bin:" + os.Getenv("PATH")}
-	cmd.Stdin = r
-	detach(cmd)
-	if err := cmd.Start(); err != nil {
-		w.Close()
-		return nil, err
-	}
-	k := &keeper{dir: dir, cmd: cmd, pipe: w}
-	hold(w)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, errors.Join(err, k.close())
-	}
-
-	return k, nil
-}
-
-// close ends what still runs under the keeper and removes the directory.
-func (k *keeper) close() error {
-	letGo(k.pipe)
-	err := k.cmd.Wait()
-	if _, statErr := os.Lstat(k.dir); statErr == nil {
-		return errors.Join(fmt.Errorf("could not remove %s", k.dir), err)
-	}
-
-	return nil
+	return cmd
 }
 
 // process is a child under a keeper.

@@ -1,7 +1,6 @@
 package pgtest
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,17 +8,6 @@ import (
 	"syscall"
 	"time"
 )
-
-// A keeper is a child process that outlives this one by a moment: it reads a pipe
-// whose only writer is this process, and at its end stops the server and removes
-// the directory. On Windows this is a best effort: the keeper finds the server by
-// its data directory, so a kill while initdb runs, or while the server starts,
-// may leave a folder behind.
-type keeper struct {
-	dir  string
-	cmd  *exec.Cmd
-	pipe *os.File
-}
 
 // The folders come in through the environment: PowerShell's quoting is its own.
 const keeperScript = `
@@ -35,42 +23,17 @@ for ($i = 0; $i -lt 30 -and (Test-Path -LiteralPath $env:PGTEST_DIR); $i++) {
 }
 `
 
-func keep(dir, _ string) (*keeper, error) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-
+// keeperCommand is the keeper of a directory. This is a best effort: it finds the server by its
+// data directory, so a kill while initdb runs, or while the server starts, may leave a folder
+// behind.
+func keeperCommand(dir, _ string) *exec.Cmd {
 	cmd := exec.Command("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", keeperScript)
 	cmd.Env = append(os.Environ(), "PGTEST_DIR="+dir, "PGTEST_CTL_FILE="+filepath.Join(dir, ctlFile))
-	cmd.Stdin = r
-	detach(cmd)
-	if err := cmd.Start(); err != nil {
-		w.Close()
-		return nil, err
-	}
-	k := &keeper{dir: dir, cmd: cmd, pipe: w}
-	hold(w)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return nil, errors.Join(err, k.close())
-	}
-
-	return k, nil
+	return cmd
 }
 
 // ctlFile names pg_ctl for the keeper; launch writes it.
 const ctlFile = "pg_ctl.path"
-
-func (k *keeper) close() error {
-	letGo(k.pipe)
-	err := k.cmd.Wait()
-	if _, statErr := os.Lstat(k.dir); statErr == nil {
-		return errors.Join(fmt.Errorf("could not remove %s", k.dir), err)
-	}
-
-	return nil
-}
 
 // process is a child under a keeper.
 type process struct {

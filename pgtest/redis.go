@@ -122,20 +122,7 @@ func (s *RedisServer) Stop() error { return s.stop() }
 // is skipped, or fails when CI or LIFEGUARD_REQUIRE_PG=1 is set.
 func NewRedis(t testing.TB, opts RedisOptions) *RedisServer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
-	defer cancel()
-
-	s, err := StartRedis(ctx, opts)
-	if err != nil {
-		failOrSkip(t, err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-
-	return s
+	return startFor(t, func(ctx context.Context) (*RedisServer, error) { return StartRedis(ctx, opts) })
 }
 
 // Redis returns the URL of a Redis for this test: an empty one of its own, except

@@ -100,10 +100,16 @@ func Shared(t testing.TB) *Server {
 // there belongs to others too.
 func NewServer(t testing.TB, opts Options) *Server {
 	t.Helper()
+	return startFor(t, func(ctx context.Context) (*Server, error) { return start(ctx, opts, "") })
+}
+
+// startFor starts a server that ends with the test.
+func startFor[S interface{ Stop() error }](t testing.TB, start func(context.Context) (S, error)) S {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
 	defer cancel()
 
-	s, err := start(ctx, opts, "")
+	s, err := start(ctx)
 	if err != nil {
 		failOrSkip(t, err)
 	}

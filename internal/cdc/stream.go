@@ -216,17 +216,26 @@ func (s *stream) publish(ctx context.Context) error {
 	if err := EnsurePublication(ctx, s.control, s.publication); err != nil {
 		return err
 	}
+	p, err := s.published(ctx)
+	if err != nil {
+		return err
+	}
+	s.base = *p
+	return nil
+}
+
+// published is what the publication names.
+func (s *stream) published(ctx context.Context) (*entries, error) {
 	p, err := loadPublication(ctx, s.control, s.publication, s.version)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case p == nil:
-		return errNoPublication
+		return nil, errNoPublication
 	case !p.usable:
-		return errUnusable
+		return nil, errUnusable
 	}
-	s.base = p.published
-	return nil
+	return &p.published, nil
 }
 
 // beginSettling has everything wait for the transactions that run now. The number of a new
