@@ -61,8 +61,8 @@ func TestTheReadmeListsEverySetting(t *testing.T) {
 	t.Errorf("the table of settings in README.md is out of date; run\n\n\tgo test -run TestTheReadmeListsEverySetting -update .\n\nhave:%swant:%s", have, want)
 }
 
-// Every Go snippet of the README stands in example_test.go, but for those that are
-// marked: they need a test, or other libraries, over which the module examples runs them.
+// Every Go snippet of the README stands in example_test.go, but for those that are marked: the
+// module examples runs them, for they need other libraries.
 func TestTheReadmeShowsCodeThatRuns(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("README.md")
@@ -77,7 +77,7 @@ func TestTheReadmeShowsCodeThatRuns(t *testing.T) {
 		return regexp.MustCompile(`(?m)^[ \t]+`).ReplaceAllString(code, "")
 	}
 
-	snippets := regexp.MustCompile("(?s)(<!-- (?:not run|run: [a-z]+) -->\n)?```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	snippets := regexp.MustCompile("(?s)(<!-- run: [a-z]+ -->\n)?```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
 	ran := 0
 	for _, snippet := range snippets {
 		if snippet[1] != "" {

@@ -7,6 +7,7 @@ go 1.26.0
 
 replace (
 	github.com/lifeguard-go/lifeguard => ../
+	github.com/lifeguard-go/lifeguard/crud => ../crud
 	github.com/lifeguard-go/lifeguard/lifeguardgorm => ../lifeguardgorm
 )
 
@@ -17,6 +18,7 @@ require (
 	github.com/jmoiron/sqlx v1.4.0
 	github.com/lib/pq v1.12.3
 	github.com/lifeguard-go/lifeguard v0.0.0-00010101000000-000000000000
+	github.com/lifeguard-go/lifeguard/crud v0.0.0-00010101000000-000000000000
 	github.com/lifeguard-go/lifeguard/lifeguardgorm v0.0.0-00010101000000-000000000000
 	github.com/pressly/goose/v3 v3.29.0
 	github.com/prometheus/client_golang v1.25.0
