@@ -39,6 +39,7 @@ func TestThePagesNameWhatThereIs(t *testing.T) {
 			seen++
 			switch {
 			case macro(page, span), strings.HasSuffix(span, ".go"):
+			case name == "lifeguard_redis" && page == "cache-design.md": // says that it is refused
 			case isSeries(name) && rest == "", settings[name] && (rest == "" || rest[0] == '='):
 			case rest == "…" || rest == "*":
 				if !prefixed(name, settings, series) {
