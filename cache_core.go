@@ -44,6 +44,8 @@ type queryCache struct {
 	follower *follower // nil but in cdc mode
 	maps     rowset.Maps
 
+	readyBytes atomic.Int64 // of results whose values are made, until the garbage collector has them
+
 	texts    *textTable
 	rulingID atomic.Uint64                // of the latest; an ID is never used again
 	home     atomic.Pointer[cacheSession] // of a connection as it is opened; see sessionNow

@@ -36,11 +36,12 @@ var ageEdges = [...]time.Duration{
 	time.Minute, 10 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour,
 }
 
-// add counts a hit, of an entry stored on the limiter's clock.
-func (h *hitCounts) add(shard uint8, e *cache.Entry, l *limiter) {
+// add counts a hit, of an entry stored on the limiter's clock. It reports whether the hit is
+// one of the sample.
+func (h *hitCounts) add(shard uint8, e *cache.Entry, l *limiter) bool {
 	s := &h.shards[shard%hitShards]
 	if s.hits.Add(1)%ageSample != 1 {
-		return
+		return false
 	}
 	age := max(l.now()-e.Stored, 0)
 	i := 0
@@ -49,6 +50,7 @@ func (h *hitCounts) add(shard uint8, e *cache.Entry, l *limiter) {
 	}
 	s.ages[i].Add(1)
 	s.age.Add(int64(age))
+	return true
 }
 
 func (h *hitCounts) total() (n uint64) {

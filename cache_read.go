@@ -301,9 +301,13 @@ func (c *Conn) look(ctx context.Context, v *ruling, option CacheOption) (driver.
 	q := c.core.cache
 	option = option.and(v.option)
 	if e, ok := q.store.Find(c.key); ok && q.serves(e) && (option == 0 || option.allows(q.core.limiter.now()-e.Stored)) {
-		q.counts.hits.add(c.shard, e, q.core.limiter)
 		v.text.hits.add(c.shard)
-		return rowsOf(e.Rows).Rows(&q.maps), nil, nil
+		sampled := q.counts.hits.add(c.shard, e, q.core.limiter)
+		set := rowsOf(e.Rows)
+		if set.Values() >= readyValues && !set.IsReady() {
+			set = q.makeReady(c.key, e, sampled)
+		}
+		return set.Rows(&q.maps), nil, nil
 	}
 	if !q.follower.current() {
 		return nil, nil, nil

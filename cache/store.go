@@ -102,8 +102,29 @@ func (m *Memory) Find(key []byte) (*Entry, bool) {
 	return e.Value, ok
 }
 
-// Set implements Store.
-func (m *Memory) Set(key string, e *Entry) { m.cache.Set(key, e) }
+// Set implements Store. An entry that is there leaves first: otter would go on with its
+// key, and that lies in one piece of memory with rows that are gone.
+func (m *Memory) Set(key string, e *Entry) {
+	if _, ok := m.cache.GetEntryQuietly(key); ok {
+		m.cache.Invalidate(key)
+	}
+	m.cache.Set(key, e)
+}
+
+// Replace puts an entry in the place of another one, if that is still there. Of the key
+// nothing is kept.
+func (m *Memory) Replace(key []byte, old, e *Entry) {
+	at, ok := m.cache.GetEntryQuietly(unsafe.String(unsafe.SliceData(key), len(key)))
+	if !ok {
+		return
+	}
+	m.cache.ComputeIfPresent(at.Key, func(now *Entry) (*Entry, otter.ComputeOp) {
+		if now == old {
+			return e, otter.WriteOp
+		}
+		return now, otter.CancelOp
+	})
+}
 
 // Delete implements Store.
 func (m *Memory) Delete(key string) { m.cache.Invalidate(key) }

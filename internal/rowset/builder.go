@@ -20,8 +20,11 @@ type Builder struct {
 // memory with their columns, not counting how the allocator rounds (up to an eighth
 // more). A limit of zero admits no row.
 func NewBuilder(columns *Columns, maxRows, maxBytes int) *Builder {
-	return &Builder{columns: columns, maxRows: maxRows, maxBytes: maxBytes}
+	return &Builder{columns: columns, maxRows: min(maxRows, maxSet), maxBytes: min(maxBytes, maxSet)}
 }
+
+// maxSet is how many rows, or bytes, a Set may have, whatever the limits say.
+const maxSet = 1 << 30
 
 // Add copies one row of raw values, nil for NULL. It reports false if the row would go
 // over a limit; the row is then not part of the recording, and what was recorded before
@@ -61,14 +64,14 @@ func (b *Builder) Add(raw [][]byte) bool {
 // of a result that was not read to its end, counts as a SELECT of these rows.
 func (b *Builder) Set(tag pgconn.CommandTag) *Set {
 	s := new(Set)
-	newSet(s, b.columns, nil, b.arena, b.rows, tag.String())
+	newSet(s, b.columns, "", b.arena, b.rows, tag.String())
 	return s
 }
 
 // SetUnder is Set in a place of the caller's, and with a copy of its key that lies in
 // memory before the rows: who has compared the one is not far from the other.
 func (b *Builder) SetUnder(key string, s *Set, tag pgconn.CommandTag) string {
-	return newSet(s, b.columns, []byte(key), b.arena, b.rows, tag.String())
+	return newSet(s, b.columns, key, b.arena, b.rows, tag.String())
 }
 
 // appendUvarint is inlined for the one byte that nearly every length takes.

@@ -105,17 +105,17 @@ func (w *workspace) decode(f *field, src []byte) (driver.Value, error) {
 
 // plain is the value of a column whose decoding needs no plan: NULL, and what is a number
 // or a text as it stands. Whatever is not as long as it should be is left to pgx, whose
-// errors the application knows. With shares a text points to src.
-func (f *field) plain(src []byte, shares bool) (v driver.Value, ok bool) {
+// errors the application knows. Without texts that copy it, a text points to src.
+func (f *field) plain(src []byte, t *texts) (v driver.Value, ok bool) {
 	if src == nil {
 		return nil, true
 	}
 	switch f.way {
 	case wayText:
-		if shares {
+		if t == nil {
 			return textOf(src), true
 		}
-		return string(src), true
+		return t.copyOf(src), true
 	case wayBool:
 		if len(src) == 1 {
 			return src[0] == 1, true

@@ -50,7 +50,7 @@ func TestNullsThatFitAreReplayedIntoEveryDestination(t *testing.T) {
 	prepare(t, cfg)
 	var maps rowset.Maps
 	plain := side(t, cfg, nil)
-	for _, db := range []*sql.DB{side(t, cfg, replayed(&maps)), side(t, cfg, readOn(0))} {
+	for _, db := range []*sql.DB{side(t, cfg, replayed(&maps)), side(t, cfg, madeReady(&maps)), side(t, cfg, readOn(0))} {
 		for _, c := range []struct {
 			expression string
 			dest       func() any
@@ -86,7 +86,7 @@ func TestNullsThatFitAreReplayedIntoEveryDestination(t *testing.T) {
 func TestADestinationThatKeepsOrChangesItsBytesHarmsNoOtherReplay(t *testing.T) {
 	t.Parallel()
 	var maps rowset.Maps
-	set := recordOne(t, config(t, pgtest.DSN(t)), `select 'raw'::text, '\x0102'::bytea`)
+	set := ready(t, recordOne(t, config(t, pgtest.DSN(t)), `select 'raw'::text, '\x0102'::bytea`))
 	before := drain(set.Rows(&maps))
 	rows := set.Rows(&maps)
 	if err := rows.NextRow(); err != nil {

@@ -8,9 +8,12 @@
 // plans of pgx that stdlib uses. So a replay cannot differ from a live result by an
 // intermediate representation, whatever the destination of Scan is; the values that a
 // caller gets are its own, and a set costs little more than the bytes that came over the
-// network. Keeping decoded values would save the decoding, some tens of nanoseconds each,
-// and cost two to three times the memory: an interface, a box, and the value in it. And
-// each []byte would have to be copied all the same.
+// network. Decoded values cost two to five times the memory: an interface, a box, and the
+// value in it, all of which the garbage collector has to follow.
+//
+// That is worth it for a result that is read often: [Set.Ready] makes its values once, and
+// a replay then hands out copies of the interfaces. Values of the types that a driver
+// gives cannot be changed, but for []byte, which is copied each time.
 //
 // # Layout
 //
@@ -29,12 +32,8 @@
 // A Set is immutable, from [Builder.Set] or [Parse] on: any number of [Rows] may read it
 // at once. What a caller is given and may change, a []byte, never points into the arena,
 // with one exception that is made harmless by a copy: see [Rows.ScanColumn] of Go 1.27. A
-// text may point into an arena of up to 1 KiB, which stays in memory as long as the text.
-//
-// The values of several rows lie together in blocks, and the interfaces that database/sql
-// wants point into them: an allocation for each value would be most of what a replay of
-// many rows costs. Whoever keeps one value in an interface keeps those of its type in its
-// block, and the texts of some 2 KiB of rows with it; see block.
+// text may point into an arena of up to 1 KiB, which stays in memory as long as the text;
+// those of a larger one share copies of that size.
 //
 // # Who decodes
 //

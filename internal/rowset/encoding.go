@@ -25,7 +25,7 @@ const version = 1
 // where a string is uvarint(length) byte*, and numbers are big endian.
 func (s *Set) AppendBinary(b []byte) []byte {
 	b = append(b, version)
-	b = binary.AppendUvarint(b, uint64(s.rows))
+	b = binary.AppendUvarint(b, uint64(s.Len()))
 	b = appendString(b, s.tag)
 	b = binary.AppendUvarint(b, uint64(len(s.columns.fields)))
 	for i := range s.columns.fields {
@@ -51,7 +51,7 @@ func Parse(b []byte) (*Set, error) {
 		return nil, fmt.Errorf("rowset: not an encoded set of version %d", version)
 	}
 	p := parser{rest: b[1:]}
-	rows := p.number(math.MaxInt)
+	rows := p.number(maxSet)
 	tag := string(p.bytes())
 	fields := make([]pgconn.FieldDescription, p.number(len(p.rest)/fieldLen))
 	for i := range fields {
@@ -73,7 +73,7 @@ func Parse(b []byte) (*Set, error) {
 		tag = selectTag(rows)
 	}
 	s := new(Set)
-	newSet(s, NewColumns(fields), nil, arena, rows, tag)
+	newSet(s, NewColumns(fields), "", arena, rows, tag)
 	return s, nil
 }
 

@@ -83,7 +83,7 @@ func TestKnownIsWhatADefaultMapDecodesAlike(t *testing.T) {
 	for _, c := range registrations {
 		after := stdlib.OptionAfterConnect(c.hook)
 		plain := side(t, cfg, nil, after)
-		ways := []*sql.DB{side(t, cfg, replayed(&maps), after), side(t, cfg, readOn(0), after), side(t, cfg, readOn(2), after)}
+		ways := []*sql.DB{side(t, cfg, madeReady(&maps), after), side(t, cfg, readOn(0), after), side(t, cfg, readOn(2), after)}
 		conn := connect(t, cfg)
 		if err := c.hook(t.Context(), conn); err != nil {
 			t.Fatal(err)

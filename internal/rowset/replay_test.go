@@ -98,6 +98,22 @@ func replayed(maps *rowset.Maps) replayer {
 	}
 }
 
+// madeReady gives the result from memory with its values made.
+func madeReady(maps *rowset.Maps) replayer {
+	return func(ctx context.Context, conn *pgx.Conn, query string, args []any) (driver.Rows, error) {
+		rows, err := replayed(maps)(ctx, conn, query, args)
+		plain, ok := rows.(*rowset.Rows)
+		if !ok {
+			return rows, err
+		}
+		made := new(rowset.Set)
+		if !plain.Of().Ready(made, maps) {
+			return rows, nil // its error is each replay's
+		}
+		return made.Rows(maps), nil
+	}
+}
+
 // readOn records n rows, and reads on over the connection.
 func readOn(n int) replayer {
 	return func(ctx context.Context, conn *pgx.Conn, query string, args []any) (driver.Rows, error) {

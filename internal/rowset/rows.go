@@ -24,10 +24,11 @@ type Rows struct {
 	// Where in the arena: the values of the current row, the one of column, and the row
 	// after it. A hit makes one of these, so it is small.
 	row, read, rest int
+	passed          int // rows, the current one among them
 	column          int32
 	closed          bool
 
-	block *block   // of several rows
+	texts *texts   // copies of them; nil as long as they point into the arena
 	names []string // see Columns
 	few   [3]string
 }
@@ -39,19 +40,22 @@ func (s *Set) Rows(maps *Maps) *Rows {
 
 // Next implements driver.Rows.
 func (r *Rows) Next(dest []driver.Value) error {
+	if r.set.made != nil {
+		return r.nextReady(dest)
+	}
 	if err := r.advance(); err != nil {
 		return err
 	}
-	if r.set.rows > 1 {
-		return r.nextOfMany(dest)
+	if r.texts == nil && len(r.set.arena) > maxShared {
+		r.texts = new(texts)
 	}
-	row, shares := r.set.arena[r.row:r.rest], len(r.set.arena) <= maxShared
+	row := r.set.arena[r.row:r.rest]
 	fields := r.set.columns.fields
 	for i := range fields {
 		f := &fields[i]
 		var src []byte
 		src, row = cut(row)
-		if v, ok := f.plain(src, shares); ok {
+		if v, ok := f.plain(src, r.texts); ok {
 			dest[i] = v
 			continue
 		}
@@ -84,6 +88,7 @@ func (r *Rows) advance() error {
 	r.row = r.rest + n
 	r.rest = r.row + int(length)
 	r.read, r.column = r.row, 0
+	r.passed++
 	return nil
 }
 

@@ -48,13 +48,16 @@ func (r *Rows) ScanColumn(ctx driver.ScanContext, index int, dest any) error {
 	if err := checkDestination(dest); err != nil {
 		return err
 	}
-	f, src, work := &r.set.columns.fields[index], r.raw(index), r.workspace()
+	f := &r.set.columns.fields[index]
 	if scansDirectly(reflect.TypeOf(dest)) {
 		// Here, and only here, foreign code sees the raw bytes: a destination may keep
 		// them (pgtype.DriverBytes) or write into them.
-		return work.types.Scan(f.oid, f.format, bytes.Clone(src), dest)
+		return r.workspace().types.Scan(f.oid, f.format, bytes.Clone(r.raw(index)), dest)
 	}
-	return work.convert(ctx, f, src, dest)
+	if r.set.made != nil {
+		return sql.ConvertAssign(ctx, dest, owned(r.ready()[index]))
+	}
+	return r.workspace().convert(ctx, f, r.raw(index), dest)
 }
 
 // ScanColumn implements driver.RowsColumnScanner.

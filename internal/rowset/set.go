@@ -15,8 +15,9 @@ type Set struct {
 	columns *Columns
 	arena   []byte // the package's documentation draws it
 	tag     string // "" stands for "SELECT <rows>", what nearly every result has
-	rows    int
-	size    int
+	made    *made  // nil unless it is ready
+	rows    int32
+	size    int32 // of the heap, without what is made
 }
 
 // Columns describe the results of one statement. They are immutable, and all Sets of the
@@ -24,9 +25,7 @@ type Set struct {
 type Columns struct {
 	fields  []field
 	size    int         // of the heap
-	texts   int         // columns whose bytes are the text
-	numbers int         // columns whose bytes are a number
-	times   int         // columns whose bytes are a timestamp
+	bytes   bool        // there may be bytes among the values
 	weighed atomic.Bool // a Set has them in its size
 }
 
@@ -68,14 +67,9 @@ func NewColumns(descriptions []pgconn.FieldDescription) *Columns {
 	size := columnsSize + cap(fields)*int(unsafe.Sizeof(field{})) + blockSize(names.Cap())
 	c := &Columns{fields: fields, size: size}
 	for i := range fields {
-		switch fields[i].way {
-		case wayText:
-			c.texts++
-		case wayInt2, wayInt4, wayInt8, wayFloat8:
-			c.numbers++
-		case wayTimestamp, wayTimestamptz:
-			c.times++
-		case wayPlan, wayBool:
+		switch fields[i].kind { //nolint:exhaustive // the others are no bytes
+		case kindBytea, kindJSON, kindJSONB, kindXML:
+			c.bytes = true
 		}
 	}
 	return c
@@ -95,24 +89,31 @@ func (c *Columns) Describe(descriptions []pgconn.FieldDescription) bool {
 	return true
 }
 
-// newSet makes s a set. It copies arena to a place of its own, behind a copy of prefix, which is returned as
-// a text. The size is that of the Set alone.
-func newSet(s *Set, columns *Columns, prefix, arena []byte, rows int, tag string) (before string) {
-	*s = Set{columns: columns, rows: rows}
+// newSet makes s a set, with a copy of the arena. The size is that of the Set alone. The key is
+// one that lies before the arena.
+func newSet(s *Set, columns *Columns, key string, arena []byte, rows int, tag string) string {
+	*s = Set{columns: columns, rows: int32(rows)} //nolint:gosec // see maxSet
 	if tag != selectTag(rows) {
 		s.tag = strings.Clone(tag)
 	}
+	var block int
+	key, s.arena, block = place(key, arena)
+	size := setSize + block - len(key) + blockSize((len(s.tag)+7)&^7)
+	if !columns.weighed.Swap(true) {
+		size += columns.size
+	}
+	s.size = int32(size) //nolint:gosec // as above
+	return key
+}
+
+// place copies an arena to a place of its own behind a copy of a key. It tells the size of both.
+func place(key string, arena []byte) (string, []byte, int) {
 	// append rounds the capacity up to what the allocator would give anyway, which makes
 	// the capacity the true size.
-	block := append([]byte(nil), make([]byte, len(prefix)+len(arena))...)
-	copy(block, prefix)
-	copy(block[len(prefix):], arena)
-	s.arena = block[len(prefix):len(block):len(block)]
-	s.size = setSize + blockSize(cap(block)) - len(prefix) + blockSize((len(s.tag)+7)&^7)
-	if !columns.weighed.Swap(true) {
-		s.size += columns.size
-	}
-	return textOf(block[:len(prefix)])
+	block := append([]byte(nil), make([]byte, len(key)+len(arena))...)
+	copy(block, key)
+	copy(block[len(key):], arena)
+	return textOf(block[:len(key)]), block[len(key):len(block):len(block)], blockSize(cap(block))
 }
 
 // textOf is the bytes as a text without a copy: nobody writes into them any more.
@@ -136,16 +137,21 @@ func blockSize(n int) int {
 func selectTag(rows int) string { return "SELECT " + strconv.Itoa(rows) }
 
 // Len is the number of rows.
-func (s *Set) Len() int { return s.rows }
+func (s *Set) Len() int { return int(s.rows) }
 
 // Size is what the set takes of the heap, in bytes. Columns that are shared count for the
 // first Set that has them.
-func (s *Set) Size() int { return s.size }
+func (s *Set) Size() int {
+	if s.made != nil {
+		return int(s.size) + s.made.size
+	}
+	return int(s.size)
+}
 
 // Tag is what the server said at the end of the result.
 func (s *Set) Tag() pgconn.CommandTag {
 	if s.tag == "" {
-		return pgconn.NewCommandTag(selectTag(s.rows))
+		return pgconn.NewCommandTag(selectTag(s.Len()))
 	}
 	return pgconn.NewCommandTag(s.tag)
 }

