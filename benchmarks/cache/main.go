@@ -7,6 +7,7 @@
 //
 //	cd benchmarks && go run ./cache -out ../docs     # about 5 minutes
 //	cd benchmarks && go run ./cache -quick           # half a minute, to stdout
+//	cd benchmarks && go run ./cache -only 'rows of'  # some of the experiments
 package main
 
 import (
@@ -17,6 +18,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"regexp"
 	"time"
 
 	"github.com/lifeguard-go/lifeguard/benchmarks/internal/program"
@@ -29,6 +31,7 @@ type options struct {
 	span  time.Duration // of one contestant in one round
 	mix   time.Duration // of one contestant in one round of the mix
 	out   string
+	only  *regexp.Regexp // names of experiments; nil for all
 	quick bool
 }
 
@@ -39,6 +42,10 @@ func main() {
 	flag.DurationVar(&o.span, "span", 400*time.Millisecond, "of one contestant in one round")
 	flag.DurationVar(&o.mix, "mix", 3*time.Second, "of one contestant in one round of the mix")
 	flag.StringVar(&o.out, "out", "", "docs folder: writes plots/cache.csv and the tables in performance.md there")
+	flag.Func("only", "a regular expression: only the experiments whose names match", func(text string) (err error) {
+		o.only, err = regexp.Compile(text)
+		return err
+	})
 	flag.BoolVar(&o.quick, "quick", false, "few keys, once")
 	program.Main(&o.quick, o.shorten, func(ctx context.Context) error { return run(ctx, &o, os.Stdout) })
 }
@@ -46,6 +53,8 @@ func main() {
 func (o *options) shorten() {
 	o.keys, o.reps, o.span, o.mix = 2000, 1, 30*time.Millisecond, 300*time.Millisecond
 }
+
+func (o *options) chosen(e *experiment) bool { return o.only == nil || o.only.MatchString(e.name) }
 
 func run(ctx context.Context, o *options, stdout io.Writer) error {
 	began := time.Now()
@@ -55,6 +64,9 @@ func run(ctx context.Context, o *options, stdout io.Writer) error {
 	}
 	defer b.stop()
 	for _, e := range experiments() {
+		if !o.chosen(&e) {
+			continue
+		}
 		log.Print(e.name)
 		if err := b.play(ctx, o, &e); err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)

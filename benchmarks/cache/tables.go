@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"time"
@@ -104,6 +105,9 @@ func tables(cells []cell, origin string, o *options) string {
 	t.Say("%d keys, %d rounds. Other programs, PostgreSQL included, used %.2f processors in the median cell.\n\n### The goals\n\n", o.keys, o.reps, report.Median(others))
 	t.Head("", "goal", "measured")
 	for _, g := range goals(cells) {
+		if o.only != nil && (g.got == 0 || math.IsNaN(g.got)) {
+			continue // it was not measured
+		}
 		got := fmt.Sprintf(g.format, g.got)
 		if !g.met {
 			got = "**" + got + "**"
@@ -113,6 +117,9 @@ func tables(cells []cell, origin string, o *options) string {
 	t.Say("\nWhat is **bold** misses its goal.\n\n### Everything\n\n")
 	t.Head("", "", "per second", "µs", "client CPU, µs", "allocations", "p99, ms")
 	for _, e := range experiments() {
+		if !o.chosen(&e) {
+			continue
+		}
 		for _, name := range e.contestants {
 			tail := "–"
 			if e.latencies {
