@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/lifeguard-go/lifeguard/internal/needs"
 )
 
 // In a transaction, a function that replaces another one leaves no lock, and the catalog is
@@ -42,7 +44,7 @@ func TestWhatAFunctionCommitsElsewhereOutlivesARollback(t *testing.T) {
 	var done string
 	err = tx.QueryRow("select dblink_exec($1, 'update item set name = ''linked'' where id = 1')", c.dsn).Scan(&done)
 	if err != nil {
-		t.Skip("dblink:", err)
+		needs.Lacking(t, "dblink, of PostgreSQL's contrib: %v", err)
 	}
 	c.same("before ROLLBACK", oneItem, 1)
 	_ = tx.Rollback()
@@ -204,7 +206,7 @@ func TestACallForgetsNoAnalysis(t *testing.T) {
 func TestWhatIsCommittedElsewhereByEXECUTEOrFETCHOutlivesARollback(t *testing.T) {
 	c := openCached(t, cacheSchema+"create extension if not exists dblink")
 	if _, err := c.plain.Exec("select dblink_exec($1, 'select 1')", c.dsn); err != nil && !strings.Contains(err.Error(), "statement returning results not allowed") {
-		t.Skip("dblink:", err)
+		needs.Lacking(t, "dblink, of PostgreSQL's contrib: %v", err)
 	}
 	const w = "update item set name = 'linked %d' where id = 1"
 	conn, err := c.Conn(t.Context())

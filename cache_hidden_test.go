@@ -4,7 +4,6 @@ import (
 	"database/sql"
 	"testing"
 
-	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
 func TestBytesThatAreHandedOutMayBeChanged(t *testing.T) {
@@ -80,9 +79,6 @@ func TestASettingThatIsChangedInHidingBelongsToTheQuestion(t *testing.T) {
 	const query = "select at::text from moment"
 	for _, w := range hiddenSettings {
 		t.Run(w.name, func(t *testing.T) {
-			if w.name == "BEGIN ATOMIC" && pgtest.Shared(t).Version() < 140000 {
-				t.Skip("PostgreSQL 14 has it first")
-			}
 			c := openCached(t, cacheSchema+moment+w.schema, "pool_max_conns=1")
 			c.SetMaxOpenConns(1)
 			c.warm(query)

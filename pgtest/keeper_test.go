@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/lifeguard-go/lifeguard/internal/needs"
 )
 
 // startHelperProcess runs this test binary as a process of its own, in a process
@@ -107,7 +109,7 @@ func TestARedisEndsWithAKilledProcess(t *testing.T) {
 		"redis-server": func(t *testing.T) {
 			t.Helper()
 			if _, err := exec.LookPath("redis-server"); err != nil {
-				t.Skip(err)
+				needs.Lacking(t, "Redis: %v", err)
 			}
 		},
 		"miniredis": func(t *testing.T) { t.Helper(); onlyGo(t, "exit 1") },
@@ -244,7 +246,7 @@ func TestADamagedCacheIsBuiltAgain(t *testing.T) {
 
 func TestRootDropsToAUserThatCanReachTheServer(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root drops")
+		t.Skip("only root drops its rights; these tests run as somebody else")
 	}
 	s := NewServer(t, Options{})
 	if s.local.acct == nil || s.local.acct.uid == 0 {
@@ -308,7 +310,7 @@ func TestACacheThatOthersCanWriteToIsNotTrusted(t *testing.T) {
 
 func TestKillLeavesNoSharedMemoryBehind(t *testing.T) {
 	if _, err := exec.LookPath("ipcs"); err != nil {
-		t.Skip(err)
+		t.Skip("without ipcs, which is Linux's, shared memory cannot be listed:", err)
 	}
 	s := NewServer(t, Options{})
 	segment := s.local.sharedMemory()

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lifeguard-go/lifeguard/internal/needs"
 )
 
 // redisSays sends a command and returns the first line of the answer.
@@ -80,7 +82,7 @@ func TestARealRedisHasSettingsAndTracking(t *testing.T) {
 
 func TestAWrongDirectiveShowsTheLogOfRedis(t *testing.T) {
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		t.Skip(err)
+		needs.Lacking(t, "Redis: %v", err)
 	}
 	_, err := StartRedis(t.Context(), RedisOptions{Settings: map[string]string{"no-such": "1"}})
 	if err == nil || !strings.Contains(err.Error(), "no-such") {
@@ -141,7 +143,7 @@ func onlyGo(t *testing.T, docker string) {
 	t.Helper()
 	goTool, err := exec.LookPath("go")
 	if err != nil {
-		t.Skip(err)
+		needs.Lacking(t, "the go command: %v", err)
 	}
 	bin := t.TempDir()
 	script(t, bin, "go", "exec '"+goTool+`' "$@"`)

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lifeguard-go/lifeguard/internal/needs"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -41,10 +42,7 @@ func program(t *testing.T, names ...string) string {
 			return path
 		}
 	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("there is no %s; install Debian's prometheus and prometheus-alertmanager", strings.Join(names, " or "))
-	}
-	t.Skipf("there is no %s; Debian has it in prometheus and prometheus-alertmanager", strings.Join(names, " or "))
+	needs.Lacking(t, "there is no %s; Debian has it in prometheus and prometheus-alertmanager", strings.Join(names, " or "))
 	return ""
 }
 

@@ -27,6 +27,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/lifeguard-go/lifeguard"
+	"github.com/lifeguard-go/lifeguard/internal/needs"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -42,10 +43,7 @@ func startPgBouncer(t *testing.T, dsn, mode string) string {
 		binary, err = exec.LookPath("/usr/sbin/pgbouncer")
 	}
 	if err != nil {
-		if required := os.Getenv("CI"); required != "" && required != "false" && required != "0" {
-			t.Fatal("no pgbouncer on PATH; on Debian: apt-get install pgbouncer")
-		}
-		t.Skip("no pgbouncer on PATH")
+		needs.Lacking(t, "no pgbouncer on PATH; on Debian: apt-get install pgbouncer")
 	}
 	for range 5 { // another process may take the port before PgBouncer does
 		port := freePort(t)

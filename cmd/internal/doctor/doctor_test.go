@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lifeguard-go/lifeguard"
+	"github.com/lifeguard-go/lifeguard/internal/needs"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -372,7 +373,7 @@ func TestFixingCreatesTheExtensionOnce(t *testing.T) {
 	must(t, err, conn.QueryRow(t.Context(), "select exists (select from pg_available_extensions where name = 'pg_stat_statements')").Scan(&there))
 	must(t, conn.Close(t.Context()))
 	if !there {
-		t.Skip("this PostgreSQL comes without pg_stat_statements")
+		needs.Lacking(t, "this PostgreSQL comes without pg_stat_statements")
 	}
 	server := pgtest.NewServer(t, pgtest.Options{Settings: map[string]string{"shared_preload_libraries": "pg_stat_statements"}})
 	dsn, drop, err := server.CreateDatabase(t.Context())

@@ -19,6 +19,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lifeguard-go/lifeguard/internal/needs"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -30,10 +31,7 @@ func pooled(t *testing.T, dsn, mode string, servers int) string {
 		binary, err = exec.LookPath("/usr/sbin/pgbouncer")
 	}
 	if err != nil {
-		if ci := os.Getenv("CI"); ci != "" && ci != "false" && ci != "0" {
-			t.Fatal("no pgbouncer on PATH")
-		}
-		t.Skip("no pgbouncer on PATH")
+		needs.Lacking(t, "no pgbouncer on PATH; on Debian: apt-get install pgbouncer")
 	}
 	cfg, err := pgx.ParseConfig(dsn)
 	must(t, err)
