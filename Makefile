@@ -129,6 +129,10 @@ bench-cache: ## hits, misses and what the cache costs, beside pgx/stdlib and a c
 bench-cdc: ## lifeguard_cache=cdc: how soon it hears, what it costs the server and the writers; writes docs/cache-cdc.md, 4 minutes
 	cd benchmarks && go run ./cdc -out ../docs
 
+.PHONY: probe-fleet
+probe-fleet: ## lifeguard_fleet_budget with its real interval: processes start, stop and die, and shares move within 15 s
+	LIFEGUARD_FLEET_REAL=1 go test -count=1 -v -timeout 5m -run TestInstancesShareTheBudget .
+
 .PHONY: probe-cdc
 probe-cdc: ## lifeguard_cache=cdc for long: 6,000 rounds of the visibility race, 500,000 rows, a minute of the bound; reports the lag
 	LIFEGUARD_CDC_ROUNDS=6000 go test -count=1 -v -timeout 20m -run 'Instant|Standby|LargeTransaction|Silent' ./internal/cdc
