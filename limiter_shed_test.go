@@ -3,6 +3,7 @@ package lifeguard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -391,19 +392,20 @@ func TestAStandingQueueIsShedNewestFirstUntilItIsEmpty(t *testing.T) {
 
 func TestNewestFirstServesTheNewest(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := testLimiter(t, limiterConfig{limit: 1, queueTarget: time.Hour})
-		s := take(t, l, request{})
-		l.classes[Normal.index()+1].shedding = true
-		w := ask(t.Context(), l, request{}) // keeps the class from being empty
-		l.classes[Normal.index()+1].shedding = true
-		got := order(t, l, s, make([]request, 5)...)
-		if want := "[4 3 2 1 0]"; len(got) != 5 || got[0] != 4 || got[4] != 0 {
-			t.Errorf("served %v, want %v", got, want)
-		}
-		synctest.Wait()
-		l.release(w.s)
-	})
+	mixed := make([]request, 5) // statements and transactions wait in two lines
+	mixed[1].tx, mixed[2].tx = true, true
+	for name, rs := range map[string][]request{"statements": make([]request, 5), "and transactions": mixed} {
+		synctest.Test(t, func(t *testing.T) {
+			l := testLimiter(t, limiterConfig{limit: 1, queueTarget: time.Hour, txShare: 1})
+			s := take(t, l, request{})
+			w := ask(t.Context(), l, request{}) // keeps the class from being empty
+			l.classes[Normal.index()+1].shedding = true
+			if got := order(t, l, s, rs...); fmt.Sprint(got) != "[4 3 2 1 0]" {
+				t.Errorf("%s: served %v", name, got)
+			}
+			l.release(w.s)
+		})
+	}
 }
 
 func TestAQueueThatNobodyServesIsShedToo(t *testing.T) {

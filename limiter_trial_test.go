@@ -217,6 +217,27 @@ func TestOneOfANewShapeAtATime(t *testing.T) {
 	})
 }
 
+// While one of a new shape is at work, the next of it waits only if somebody else can use
+// the slot.
+func TestANewShapeAloneLeavesNoSlotIdle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 2})
+		known, fresh := request{fingerprint: 1}, request{fingerprint: 2}
+		teach(t, l, known, 40, time.Millisecond)
+		first, other := take(t, l, fresh), take(t, l, known)
+		w := ask(t.Context(), l, fresh)
+		l.release(other)
+		synctest.Wait()
+		if w.s == nil {
+			t.Error("a slot is free, and nobody else waits")
+		}
+		l.check(t)
+		l.release(first)
+		drain(l)
+	})
+}
+
 // A trial that ends without a slot leaves room for the next.
 func TestATrialThatIsCancelledIsNoTrial(t *testing.T) {
 	t.Parallel()
