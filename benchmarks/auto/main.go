@@ -3,6 +3,7 @@
 // own, and three phases run against it: undisturbed, disturbed, undisturbed again.
 //
 //	cd benchmarks && go run ./auto -out ../docs       # nine minutes
+//	cd benchmarks && go run ./auto -quick             # two minutes, to stdout
 //	cd benchmarks && go run ./auto -only locks-16     # to stdout
 package main
 
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/lifeguard-go/lifeguard"
+	"github.com/lifeguard-go/lifeguard/benchmarks/internal/program"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -55,6 +57,7 @@ func scenarios() []scenario {
 
 // options are the flags.
 type options struct {
+	quick bool
 	phase time.Duration
 	reps  int
 	out   string
@@ -68,26 +71,27 @@ type second struct {
 }
 
 func main() {
-	log.SetFlags(0)
 	if len(os.Args) > 1 && os.Args[1] == "hog" {
 		hog()
 	}
 	var o options
+	flag.BoolVar(&o.quick, "quick", false, "phases of two seconds, once")
 	flag.DurationVar(&o.phase, "phase", 6*time.Second, "length of each of the three phases")
 	flag.IntVar(&o.reps, "reps", 2, "repetitions, of which the table shows medians")
 	flag.StringVar(&o.out, "out", "", "docs folder: writes plots/auto*, and the tables in adaptive-limit.md")
 	flag.StringVar(&o.only, "only", "", "the one scenario to run: hog-16, hog-64, locks-16 or work-16")
-	flag.Parse()
-	if o.phase < time.Second || o.phase%time.Second != 0 || o.reps < 1 {
-		log.Fatal("-phase is whole seconds, and -reps at least 1")
-	}
-	if err := run(context.Background(), o); err != nil {
-		log.Fatal(err)
-	}
+	program.Main(&o.quick, func() { o.phase, o.reps = 2*time.Second, 1 }, func(ctx context.Context) error {
+		if o.phase < time.Second || o.phase%time.Second != 0 || o.reps < 1 {
+			return errors.New("-phase is whole seconds, and -reps at least 1")
+		}
+		return run(ctx, o)
+	})
 }
 
 func run(ctx context.Context, o options) error {
-	slog.SetDefault(slog.New(slog.DiscardHandler))
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // Lifeguard's
+	log.SetOutput(os.Stderr)                       // which SetDefault has changed too
+	log.SetFlags(log.Ltime)
 	server, err := pgtest.Start(ctx, pgtest.Options{})
 	if err != nil {
 		return err
@@ -220,7 +224,7 @@ func (s scenario) one(ctx context.Context, dsn, limit string, rate float64, phas
 	for next := start; ; {
 		at := time.Since(start)
 		i := int(at.Seconds())
-		if i >= len(seconds) {
+		if i >= len(seconds) || ctx.Err() != nil {
 			break
 		}
 		switch {
@@ -256,8 +260,11 @@ func (s scenario) one(ctx context.Context, dsn, limit string, rate float64, phas
 		next = next.Add(time.Duration(rand.ExpFloat64() / rate * float64(time.Second)))
 		time.Sleep(time.Until(next))
 	}
+	if stop != nil { // interrupted
+		stop()
+	}
 	clients.Wait()
-	return seconds, nil
+	return seconds, ctx.Err()
 }
 
 // hogs starts busy processes, which compete with the server for its cores.

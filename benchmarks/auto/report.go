@@ -18,6 +18,7 @@ func publish(o options, began time.Time, postgres string, all []result) error {
 	var text strings.Builder
 	text.WriteString(report.Origin(began, postgres))
 	fmt.Fprintf(&text, "Phases of %v; medians of %d repetitions.\n", o.phase, o.reps)
+	text.WriteString(besideTheBest(all))
 	for i := range all {
 		text.WriteString(all[i].table(o.out != ""))
 	}
@@ -82,6 +83,38 @@ func summarise(seconds []second) (s summary) {
 		s.p99 = float64(times[len(times)*99/100]) / 1e6
 	}
 	return s
+}
+
+// inTime is the median, over the repetitions, of the answers in time in a phase.
+func (r *result) inTime(limit string, phase int) float64 {
+	var values []float64
+	for _, run := range r.runs[limit] {
+		values = append(values, summarise(run[phase*r.phase:(phase+1)*r.phase]).inTime)
+	}
+	return report.Median(values)
+}
+
+// besideTheBest compares auto with the fixed limit that had the most answers in time in
+// that phase, which nobody knows beforehand.
+func besideTheBest(all []result) string {
+	t := &report.Table{}
+	t.Say("\n### Auto's answers in time, as a part of the best fixed limit's in that phase\n\n")
+	t.Head(append([]string{"", "`pool_max_conns`"}, phases...)...)
+	for i := range all {
+		r := &all[i]
+		cells := []string{r.title, strconv.Itoa(r.maxConns)}
+		for phase := range phases {
+			best, name := 0.0, ""
+			for _, limit := range r.limits {
+				if n := r.inTime(limit, phase); limit != "auto" && n > best {
+					best, name = n, limit
+				}
+			}
+			cells = append(cells, fmt.Sprintf("%.2f × limit %s", r.inTime("auto", phase)/max(best, 1), name))
+		}
+		t.Row(cells...)
+	}
+	return t.String()
 }
 
 // table writes a scenario's section.
