@@ -10,20 +10,27 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// Columns implements driver.Rows. database/sql hands the slice to the application, which
-// may write into it; so it is these Rows' own, and usually a part of them.
+// Columns implements driver.Rows. database/sql asks for it at the first row, and hands the
+// slice to the application, which may write into it; so it is these Rows' own, always the
+// same, and usually a part of them.
 func (r *Rows) Columns() []string {
-	if r.names == nil {
-		r.names = r.few[:0:len(r.few)]
-		if n := len(r.set.columns.fields); n > len(r.few) {
-			r.names = make([]string, n)
+	fields := r.set.columns.fields
+	names := r.few[:]
+	if len(fields) > len(names) {
+		if r.many == nil {
+			r.many = new([]string)
+			*r.many = make([]string, len(fields))
 		}
-		r.names = r.names[:len(r.set.columns.fields)]
-		for i := range r.names {
-			r.names[i] = r.set.columns.fields[i].name
-		}
+		names = *r.many
 	}
-	return r.names
+	names = names[:len(fields):len(fields)]
+	if !r.named {
+		for i := range fields {
+			names[i] = fields[i].name
+		}
+		r.named = true
+	}
+	return names
 }
 
 // ColumnTypeDatabaseTypeName is the type's name in upper case, or its OID if pgx does

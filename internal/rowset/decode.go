@@ -24,7 +24,7 @@ func (p *Maps) take() *workspace {
 
 // put takes back a workspace that nobody uses any more.
 func (p *Maps) put(w *workspace) {
-	w.bytes, w.text = nil, "" // the caller's now
+	w.bytes, w.text, w.texts = nil, "", texts{} // the caller's now
 	p.pool.Put(w)
 }
 
@@ -33,6 +33,7 @@ func (p *Maps) put(w *workspace) {
 type workspace struct {
 	types *pgtype.Map
 	plans [kinds][2]pgtype.ScanPlan // by kind and format, made at the first use
+	texts texts                     // of a large arena
 
 	// The destinations are here, and not on the stack, because a plan's destination
 	// escapes: one of these for each value would double the allocations.

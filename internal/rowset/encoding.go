@@ -63,7 +63,7 @@ func Parse(b []byte) (*Set, error) {
 		}
 	}
 	arena := p.bytes()
-	if p.failed || len(p.rest) > 0 {
+	if p.failed || len(p.rest) > 0 || len(arena) > maxSet {
 		return nil, errors.New("rowset: an encoded set is cut off, or has bytes too many")
 	}
 	if err := checkArena(arena, rows, len(fields)); err != nil {

@@ -29,9 +29,7 @@ func (s *Set) Ready(ready *Set, maps *Maps) bool {
 	for _, v := range values {
 		size += boxSize(v)
 	}
-	if rows.texts != nil {
-		size += rows.texts.size
-	}
+	size += rows.workspace().texts.size
 	*ready = *s
 	ready.made = &made{values: values, size: size}
 	return true
@@ -82,7 +80,7 @@ func wordSize(bits uint64) int {
 
 // nextReady copies the values of the next row.
 func (r *Rows) nextReady(dest []driver.Value) error {
-	if r.closed || r.passed == r.set.Len() {
+	if r.closed || r.passed == r.set.rows {
 		return io.EOF
 	}
 	r.passed++
@@ -97,8 +95,8 @@ func (r *Rows) nextReady(dest []driver.Value) error {
 
 // ready is the values of the current row.
 func (r *Rows) ready() []driver.Value {
-	n := len(r.set.columns.fields)
-	return r.set.made.values[(r.passed-1)*n : r.passed*n]
+	n, passed := len(r.set.columns.fields), int(r.passed)
+	return r.set.made.values[(passed-1)*n : passed*n]
 }
 
 // owned is a value that the caller may change.

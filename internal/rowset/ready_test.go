@@ -164,6 +164,14 @@ func ready(t testing.TB, set *rowset.Set) *rowset.Set {
 	return made
 }
 
+// A hit makes one of them, and the garbage collector has it soon: its time is that of its size.
+func TestRowsAreSmall(t *testing.T) {
+	t.Parallel()
+	if rowset.RowsSize > 112 { // a size that the allocator has
+		t.Errorf("%d bytes", rowset.RowsSize)
+	}
+}
+
 func firstOf(t *testing.T, s shape, rows int) driver.Value {
 	t.Helper()
 	var maps rowset.Maps

@@ -22,15 +22,15 @@ type Rows struct {
 	work *workspace // nil before the first use and after Close
 
 	// Where in the arena: the values of the current row, the one of column, and the row
-	// after it. A hit makes one of these, so it is small.
-	row, read, rest int
-	passed          int // rows, the current one among them
+	// after it. A hit makes one of these Rows, so they are small; see maxSet.
+	row, read, rest int32
 	column          int32
+	passed          int32 // rows, the current one among them
 	closed          bool
 
-	texts *texts   // copies of them; nil as long as they point into the arena
-	names []string // see Columns
+	named bool // see Columns
 	few   [3]string
+	many  *[]string // if few are too few
 }
 
 // Rows starts a replay, which must be closed, as database/sql does.
@@ -46,8 +46,9 @@ func (r *Rows) Next(dest []driver.Value) error {
 	if err := r.advance(); err != nil {
 		return err
 	}
-	if r.texts == nil && len(r.set.arena) > maxShared {
-		r.texts = new(texts)
+	var copies *texts
+	if len(r.set.arena) > maxShared {
+		copies = &r.workspace().texts
 	}
 	row := r.set.arena[r.row:r.rest]
 	fields := r.set.columns.fields
@@ -55,7 +56,7 @@ func (r *Rows) Next(dest []driver.Value) error {
 		f := &fields[i]
 		var src []byte
 		src, row = cut(row)
-		if v, ok := f.plain(src, r.texts); ok {
+		if v, ok := f.plain(src, copies); ok {
 			dest[i] = v
 			continue
 		}
@@ -81,12 +82,12 @@ func (w *workspace) value(f *field, column int, src []byte) (driver.Value, error
 
 // advance goes to the next row, or returns io.EOF.
 func (r *Rows) advance() error {
-	if r.rest == len(r.set.arena) || r.closed {
+	if int(r.rest) == len(r.set.arena) || r.closed {
 		return io.EOF
 	}
 	length, n := binary.Uvarint(r.set.arena[r.rest:])
-	r.row = r.rest + n
-	r.rest = r.row + int(length)
+	r.row = r.rest + int32(n)      //nolint:gosec // see maxSet
+	r.rest = r.row + int32(length) //nolint:gosec // as above
 	r.read, r.column = r.row, 0
 	r.passed++
 	return nil

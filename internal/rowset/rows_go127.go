@@ -35,7 +35,7 @@ func (r *Rows) raw(column int) []byte {
 	}
 	for {
 		src, rest := cut(r.set.arena[r.read:r.rest])
-		r.read = r.rest - len(rest)
+		r.read = r.rest - int32(len(rest)) //nolint:gosec // see maxSet
 		r.column++
 		if int(r.column) > column {
 			return src

@@ -180,6 +180,9 @@ func TestWhatACallerDoesToItsRowsIsNotSeenByOthers(t *testing.T) {
 	want := drain(set.Rows(&maps))
 	rows := set.Rows(&maps)
 	rows.Columns()[0] = "changed"
+	if rows.Columns()[0] != "changed" { // database/sql asks again, at the first row
+		t.Error("a name that the caller has changed is changed back")
+	}
 	dest := make([]driver.Value, 1)
 	if err := rows.Next(dest); err != nil {
 		t.Fatal(err)
