@@ -3,7 +3,6 @@ package lifeguard_test
 import (
 	"database/sql"
 	"testing"
-
 )
 
 func TestBytesThatAreHandedOutMayBeChanged(t *testing.T) {

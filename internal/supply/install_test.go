@@ -15,8 +15,9 @@ import (
 )
 
 // TestTheCommandIsInstalledFromAnEmptyModuleCache plays a module proxy that has this tree as
-// v0.0.1, and installs the command from it, as users will from a real one. It compiles
-// everything anew, so it runs only if LIFEGUARD_LONG is set: make test-install.
+// v0.0.1, and installs the command from it, and the library into a program, as users will from a
+// real one. It compiles everything anew, so it runs only if LIFEGUARD_LONG is set: make
+// test-install.
 func TestTheCommandIsInstalledFromAnEmptyModuleCache(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("LIFEGUARD_LONG") == "" {
@@ -50,6 +51,21 @@ func TestTheCommandIsInstalledFromAnEmptyModuleCache(t *testing.T) {
 	help, err := exec.CommandContext(t.Context(), filepath.Join(bin, name), "help").CombinedOutput()
 	if err != nil || !strings.Contains(string(help), "Usage:") {
 		t.Errorf("lifeguard help: %v\n%s", err, help)
+	}
+
+	// And a program of somebody else, as the README says: go get, and an import for its name.
+	app := t.TempDir()
+	const source = "package main\n\nimport (\n\t\"database/sql\"\n\n\t_ \"" + module + "\"\n)\n\n" +
+		"func main() {\n\tif _, err := sql.Open(\"lifeguard\", \"postgres://app@db/shop\"); err != nil {\n\t\tpanic(err)\n\t}\n}\n"
+	if err := os.WriteFile(filepath.Join(app, "main.go"), []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"mod", "init", "example.com/app"}, {"get", module}, {"run", "."}} {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir, cmd.Env = app, append(os.Environ(), env...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
 	}
 }
 
