@@ -1,7 +1,7 @@
-// Command chi is a service on the router chi: each group of routes says how urgent its
+// Command chi is a net/http service on the router chi: each group of routes says how urgent its
 // statements are, a middleware gives every request a deadline, a scope and a span, /metrics has
-// what Prometheus reads, and the end is graceful. It asks itself a few things and ends; with
-// -serve it runs until Ctrl-C.
+// what Prometheus reads, an overload is answered with the time after which to come again, and
+// the end is graceful. It asks itself a few things and ends; with -serve it runs until Ctrl-C.
 package main
 
 import (
@@ -96,6 +96,7 @@ func (s *shop) routes() http.Handler {
 		r.Use(s.guard(lifeguard.Critical, 2*time.Second))
 		r.Get("/healthz", s.healthz)
 		r.Post("/orders/{pet}", s.order)
+		r.Get("/orders/{id}", s.petOf)
 	})
 	r.Group(func(r chi.Router) { // may wait
 		r.Use(s.guard(lifeguard.Bulk, 30*time.Second))
@@ -127,6 +128,12 @@ func (s *shop) order(w http.ResponseWriter, r *http.Request) {
 	answer(w, id, err)
 }
 
+func (s *shop) petOf(w http.ResponseWriter, r *http.Request) {
+	var pet string
+	err := s.db.QueryRowContext(r.Context(), "select pet from orders where id = $1", chi.URLParam(r, "id")).Scan(&pet)
+	answer(w, pet, err)
+}
+
 func (s *shop) report(w http.ResponseWriter, r *http.Request) {
 	type line struct {
 		Pet    string
@@ -143,6 +150,8 @@ func answer(w http.ResponseWriter, value any, err error) {
 	case errors.As(err, &overload):
 		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(overload.RetryAfter.Seconds())))))
 		http.Error(w, "overloaded, please try again later", http.StatusServiceUnavailable)
+	case errors.Is(err, sql.ErrNoRows):
+		http.Error(w, "there is no such order", http.StatusNotFound)
 	case err != nil:
 		http.Error(w, "internal error", http.StatusInternalServerError)
 	default:
@@ -169,7 +178,7 @@ func (*counter) Shutdown(context.Context) error { return nil }
 // visit is what clients do.
 func visit(ctx context.Context, base string) error {
 	defer http.DefaultClient.CloseIdleConnections()
-	for _, step := range []string{"GET /healthz", "POST /orders/Rex", "POST /orders/Rex", "GET /report", "GET /metrics"} {
+	for _, step := range []string{"GET /healthz", "POST /orders/Rex", "POST /orders/Rex", "GET /orders/1", "GET /orders/9", "GET /report", "GET /metrics"} {
 		method, path, _ := strings.Cut(step, " ")
 		request, err := http.NewRequestWithContext(ctx, method, base+path, nil)
 		if err != nil {
