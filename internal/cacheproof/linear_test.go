@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+
+	"github.com/lifeguard-go/lifeguard"
 )
 
 // soak returns how much of something a test does: n, or what the environment says.
@@ -121,6 +123,8 @@ type linearHistory struct {
 	w       *world
 	r       *rand.Rand
 	length  int64
+	faults  int                  // what the network and the server suffer
+	before  lifeguard.CacheStats // when it began
 	begun   time.Time
 	next    *atomic.Int32 // value
 	done    atomic.Int64
@@ -142,9 +146,10 @@ func (h *linearHistory) run(t *testing.T) {
 	t.Helper()
 	w := h.w
 	start := w.settle(t)
-	faults := h.r.IntN(3) // none of them in a third of the histories
+	h.before = *w.stats()
+	h.faults = h.r.IntN(3) // none of them in a third of the histories
 	w.proxy.lateAnswer.Store(int64(h.r.IntN(2)) * 100_000)
-	if faults > 0 {
+	if h.faults > 0 {
 		// A lost connection fences everything off for a quarter of a second: with many of
 		// them nothing is kept, with few the rest is proved.
 		w.proxy.lostAnswer.Store([]int64{200, 200, 4_000}[h.r.IntN(3)])
@@ -158,7 +163,7 @@ func (h *linearHistory) run(t *testing.T) {
 		c := &client{h: h, id: i, r: rand.New(rand.NewPCG(h.r.Uint64(), uint64(i))), writer: i%6 == 0}
 		clients.Go(func() { c.work(ctx) })
 	}
-	if faults == 2 {
+	if h.faults == 2 {
 		killer.Go(func() {
 			tick := time.NewTicker(time.Duration(100+h.r.IntN(2)*600) * time.Millisecond)
 			defer tick.Stop()
@@ -204,11 +209,19 @@ func (h *linearHistory) judge(t *testing.T, start values) {
 	past := newHistory(start, h.records)
 	switch past.check(time.Minute) {
 	case porcupine.Illegal:
-		t.Errorf("%s: not linearizable: %s", h.w.name, past.firstImpossible())
+		t.Errorf("%s: not linearizable: %s\n%s", h.w.name, past.firstImpossible(), h.circumstances())
 	case porcupine.Unknown:
 		t.Errorf("%s: a history of %d operations took more than a minute to judge", h.w.name, len(h.records))
 	case porcupine.Ok:
 	}
+}
+
+// circumstances say whose mistake it may be: with neither a hit nor a shared result it is
+// hardly the cache's.
+func (h *linearHistory) circumstances() string {
+	st := h.w.stats()
+	return fmt.Sprintf("in this history: faults %d, %d operations, %d hits, %d shared, %d misses, invalidated %v",
+		h.faults, len(h.records), st.Hits-h.before.Hits, st.Shared-h.before.Shared, st.Misses-h.before.Misses, st.Invalidations)
 }
 
 func (h *linearHistory) take(c *client) {

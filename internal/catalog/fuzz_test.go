@@ -114,9 +114,9 @@ func TestWhatIsLetThroughIsOneStatementWithOneResult(t *testing.T) {
 	t.Parallel()
 	one, dsn := database(t, read(t, "testdata/schema.sql"))
 	execute(t, one, corpusRows)
-	execute(t, one, "SET timezone = 'UTC'; SET statement_timeout = '2s'") // recursion may have lost its end
+	execute(t, one, "SET timezone = 'UTC'")
 	two := connect(t, dsn)
-	execute(t, two, "SET timezone = 'UTC'; SET statement_timeout = '2s'")
+	execute(t, two, "SET timezone = 'UTC'")
 	c := New()
 	corpus := slices.Concat(statements(t), seeds(t))
 	nasty := strings.Fields(nastyTokens)
@@ -206,6 +206,9 @@ func sameInOneSnapshot(t *testing.T, one, two *pgconn.PgConn, sql string) int {
 	snapshot := rows(t, one, "SELECT pg_export_snapshot()")[0][1:]
 	execute(t, two, "BEGIN ISOLATION LEVEL REPEATABLE READ; SET TRANSACTION SNAPSHOT '"+snapshot+"'; "+otherwise)
 	defer execute(t, two, "ROLLBACK")
+	const soon = "SET LOCAL statement_timeout = '2s'" // recursion may have lost its end
+	execute(t, one, soon)
+	execute(t, two, soon)
 	a, errA := fetch(t, one, sql)
 	b, errB := fetch(t, two, sql)
 	for _, err := range []error{errA, errB} {
