@@ -167,6 +167,7 @@ func TestRawSaysWhyNothingIsAnsweredFromMemory(t *testing.T) {
 }
 
 func TestAHijackedConnectionIsTheApplications(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("the pool waits for pgx to clean up, which it does not do then")
 	}

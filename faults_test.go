@@ -638,6 +638,7 @@ func TestAConnectionOpenedByTheDriverItselfEndsWithItsClose(t *testing.T) {
 // With lifeguard_cancel=keep a cancelled statement is followed by a round trip that
 // nobody waits for. A network that swallows it must not hold up Close for ever.
 func TestTheCleanUpOfAKeptConnectionEndsAlthoughTheNetworkSwallowsIt(t *testing.T) {
+	t.Parallel()
 	cfg := parse(t, pgtest.DSN(t))
 	cfg.Cancel, cfg.MaxConns = lifeguard.CancelKeep, 1
 	hole := &blackHole{}

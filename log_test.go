@@ -167,6 +167,7 @@ func TestTheWaitForAdmissionMakesAStatementSlow(t *testing.T) {
 }
 
 func TestSlowZeroLogsNothing(t *testing.T) {
+	t.Parallel()
 	db, book := openLogged(t, withSettings(pgtest.DSN(t), "lifeguard_slow=0"), nil)
 	mustExec(t, db, "select pg_sleep(1.1)")
 	if text := book.String(); text != "" {

@@ -198,7 +198,7 @@ func TestAFenceThatEndsTwicePanics(t *testing.T) {
 // cache or past it, never sees a commit and then, later, the time before it.
 func TestReadersNeverGoBackInTime(t *testing.T) {
 	t.Parallel()
-	const rounds, fillers = 4_000, 400
+	const rounds, fillers = 1_500, 400
 	l := NewLedger(nil)
 	var database [2]atomic.Int64
 	// Many relations, so that Valid and the end of a fence last long enough for the

@@ -42,7 +42,7 @@ func heap() int64 {
 
 // The bound is about the heap that is really used, for results of any size.
 func TestTheMemoryStoreUsesTheHeapThatItWasGiven(t *testing.T) { //nolint:paralleltest // looks at the heap
-	const bound = 32 << 20
+	const bound = 16 << 20
 	for _, size := range []int{64, 512, 8 << 10} { //nolint:paralleltest // looks at the heap
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			before := heap()

@@ -27,12 +27,12 @@ func TestThreeProcessesSeeWhatOneDatabaseWouldShow(t *testing.T) {
 		t.Skip("it takes some seconds")
 	}
 	w := ownRedis(t)
-	events := run(t, w, "", 8*time.Second, func(processes []*exec.Cmd) {
+	events := run(t, w, "", 6*time.Second, func(processes []*exec.Cmd) {
 		<-time.After(2 * time.Second)
 		if err := w.raw.FlushAll(t.Context()).Err(); err != nil {
 			t.Error(err)
 		}
-		<-time.After(4 * time.Second)
+		<-time.After(2 * time.Second)
 		_ = processes[0].Process.Kill()
 	})
 	sources := make(map[string]int)
