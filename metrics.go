@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -54,32 +53,25 @@ var durationBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .2
 //nolint:gochecknoglobals // a constant
 var waitBuckets = []float64{.0001, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
-// nativeFactor is the growth from one bucket of a native histogram to the next, and
-// nativeBuckets how many there may be.
-const (
-	nativeFactor  = 1.1
-	nativeBuckets = 160
-)
-
 // metrics is one pool's Prometheus collector. What happens on a query's path is
-// counted in children that were looked up once; everything else is read from Stats
-// when somebody collects.
+// counted by shard, and in children that were looked up once; everything else is read
+// from Stats when somebody collects.
 type metrics struct {
-	pool  string // as it is labelled
-	stats func() Stats
+	pool    string // as it is labelled
+	stats   func() Stats
+	created time.Time
 
-	queries   *prometheus.CounterVec
-	durations *prometheus.HistogramVec
-	waits     *prometheus.HistogramVec
+	counts    [countShards]statementCounts
+	waitTimes [priorities]times
+	native    *nativeTimes // nil unless asked for; then instead of the times in counts, and of waitTimes
 	errors    *prometheus.CounterVec
-
-	queryBy    [sqltext.Ops][outcomes]prometheus.Counter
-	durationBy [sqltext.Ops]prometheus.Observer
-	waitBy     [priorities]prometheus.Observer
-	errorBy    map[string]prometheus.Counter // by SQLSTATE class; never changed
-	batches    *batchMetrics
+	errorBy   map[string]prometheus.Counter // by SQLSTATE class; never changed
+	batches   *batchMetrics
 
 	exemplarAt [sqltext.Ops][exemplarBuckets]atomic.Int64 // when the latest was given, plus one; on the limiter's clock
+	exemplars  [sqltext.Ops][exemplarBuckets]atomic.Pointer[prometheus.Exemplar]
+
+	queries, durations, waits *prometheus.Desc
 
 	queueDepth, queueMax, limit, holdMean  *prometheus.Desc
 	slots, slotSeconds, refusals, admitted *prometheus.Desc
@@ -105,10 +97,25 @@ const (
 	classOther      = "other" // no SQLSTATE, or one of an application's own
 )
 
-const queriesHelp = "Statements, by operation, by what answered, and by how they ended."
+const (
+	queriesHelp = "Statements, by operation, by what answered, and by how they ended."
 
-//nolint:gochecknoglobals // a constant
-var queriesLabels = []string{"op", "source", "outcome"}
+	durationsName = "query_duration_seconds"
+	durationsHelp = "Time from sending a statement to its first row or its result, by operation and by what answered."
+
+	waitsName = "coroutine_wait_seconds"
+	waitsHelp = "Time that a goroutine waited for admission, by priority; 0 if it did not have to."
+)
+
+//nolint:gochecknoglobals // constants
+var (
+	queriesLabels   = []string{"op", "source", "outcome"}
+	durationsLabels = []string{"op", "source"}
+	waitsLabels     = []string{"priority"}
+)
+
+// sourceDB is what answered, if it is the database.
+const sourceDB = "db"
 
 // newMetrics makes the collector of a pool of that name.
 func newMetrics(pool string, cfg *Config, stats func() Stats) *metrics {
@@ -121,21 +128,10 @@ func newMetrics(pool string, cfg *Config, stats func() Stats) *metrics {
 		return prometheus.NewDesc("lifeguard_"+name, help, variable, labels)
 	}
 	m := &metrics{
-		pool: pool, stats: stats, batches: newBatchMetrics(labels, factor),
-		queries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "lifeguard_queries_total", ConstLabels: labels,
-			Help: queriesHelp,
-		}, queriesLabels),
-		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "lifeguard_query_duration_seconds", ConstLabels: labels, Buckets: durationBuckets,
-			NativeHistogramBucketFactor: factor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: time.Hour,
-			Help: "Time from sending a statement to its first row or its result, by operation and by what answered.",
-		}, []string{"op", "source"}),
-		waits: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "lifeguard_coroutine_wait_seconds", ConstLabels: labels, Buckets: waitBuckets,
-			NativeHistogramBucketFactor: factor, NativeHistogramMaxBucketNumber: nativeBuckets, NativeHistogramMinResetDuration: time.Hour,
-			Help: "Time that a goroutine waited for admission, by priority; 0 if it did not have to.",
-		}, []string{"priority"}),
+		pool: pool, stats: stats, created: time.Now(), batches: newBatchMetrics(labels, factor),
+		queries:   desc("queries_total", queriesHelp, queriesLabels...),
+		durations: desc(durationsName, durationsHelp, durationsLabels...),
+		waits:     desc(waitsName, waitsHelp, waitsLabels...),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lifeguard_errors_total", ConstLabels: labels,
 			Help: "Operations that failed, pings and preparations too, by class of SQLSTATE; neither refusals nor what callers gave up.",
@@ -156,23 +152,13 @@ func newMetrics(pool string, cfg *Config, stats func() Stats) *metrics {
 		closed:      desc("pool_connections_closed_total", "Physical connections closed, by reason.", "reason"),
 		ceilings:    newCeilingMetrics(desc),
 	}
-	for op := range sqltext.Ops {
-		label := op.String()
-		m.durationBy[op] = m.durations.WithLabelValues(label, "db")
-		for o := range outcomes {
-			m.queryBy[op][o] = m.queries.WithLabelValues(label, "db", o.String())
-		}
+	if factor > 0 {
+		m.native = newNativeTimes(labels)
 	}
 	m.cache = newCacheMetrics(desc)
-	if cfg.Cache.exact() || cfg.Cache == CacheTTL {
-		m.cache.countShared(m.queries)
-	}
 	m.errorBy = make(map[string]prometheus.Counter, len(sqlstateClasses)+1)
 	for _, class := range append(sqlstateClasses, classOther) {
 		m.errorBy[class] = m.errors.WithLabelValues(class)
-	}
-	for i := range m.waitBy {
-		m.waitBy[i] = m.waits.WithLabelValues((Critical - Priority(i)).String())
 	}
 	return m
 }
@@ -186,9 +172,8 @@ const (
 
 // wantsExemplar reports whether the bucket that an event falls into is due for another
 // exemplar, and takes it for given.
-func (m *metrics) wantsExemplar(e *event) bool {
-	bucket, _ := slices.BinarySearch(durationBuckets, e.first.Seconds())
-	at := &m.exemplarAt[e.st.Kind.Op()][min(bucket, exemplarBuckets-1)]
+func (m *metrics) wantsExemplar(op sqltext.Op, bucket int, e *event) bool {
+	at := &m.exemplarAt[op][bucket]
 	last, now := at.Load(), int64(e.sent+e.took)+1
 	return (last == 0 || now-last >= int64(exemplarEvery)) && at.CompareAndSwap(last, now)
 }
@@ -197,15 +182,23 @@ func (m *metrics) wantsExemplar(e *event) bool {
 // times the observation, and is made only if the trace that it leads to is kept, and
 // not for each of many.
 func (m *metrics) executed(e *event) {
-	op := e.st.Kind.Op()
-	m.queryBy[op][outcomeOf(e.err)].Inc()
-	duration := m.durationBy[op]
-	if e.sampled() && m.wantsExemplar(e) {
-		labels := e.exemplar()
-		duration.(prometheus.ExemplarObserver).ObserveWithExemplar(e.first.Seconds(), labels) //nolint:errcheck // a histogram is one
+	op, bucket := e.st.Kind.Op(), bucketOf(durationBounds, e.first)
+	t := &m.counts[e.slot&(countShards-1)]
+	t.queries[op][outcomeOf(e.err)].Add(1)
+	exemplary := e.sampled() && m.wantsExemplar(op, bucket, e)
+	if m.native != nil {
+		m.native.observe(op, e, exemplary)
 		return
 	}
-	duration.Observe(e.first.Seconds())
+	t.times[op].add(bucket, e.first)
+	if exemplary {
+		m.exemplars[op][bucket].Store(&prometheus.Exemplar{Value: e.first.Seconds(), Labels: e.exemplar(), Timestamp: time.Now()})
+	}
+}
+
+// notSent counts a statement that was turned away.
+func (m *metrics) notSent(op sqltext.Op, outcome queryOutcome) {
+	m.counts[0].queries[op][outcome].Add(1)
 }
 
 // failed counts an error, if it is the server's or the network's.
@@ -230,17 +223,20 @@ func (m *metrics) failed(err error, lost bool) {
 
 // countWait is the limiter's onWait. The metrics exist before anybody can wait.
 func (co *core) countWait(p Priority, wait time.Duration, _ waitResult) {
-	co.metrics.waitBy[p.index()].Observe(wait.Seconds())
+	m := co.metrics
+	if m.native != nil {
+		m.native.waitBy[p.index()].Observe(wait.Seconds())
+		return
+	}
+	m.waitTimes[p.index()].add(bucketOf(waitBounds, wait), wait)
 }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	m.queries.Describe(ch)
-	m.durations.Describe(ch)
-	m.waits.Describe(ch)
 	m.errors.Describe(ch)
 	m.batches.describe(ch)
 	for _, d := range []*prometheus.Desc{
+		m.queries, m.durations, m.waits, // native ones are described alike
 		m.queueDepth, m.queueMax, m.limit, m.slots, m.slotSeconds, m.holdMean,
 		m.refusals, m.admitted, m.left, m.conns, m.connsMax, m.opened, m.closed,
 	} {
@@ -252,9 +248,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	m.queries.Collect(ch)
-	m.durations.Collect(ch)
-	m.waits.Collect(ch)
+	m.collectCounts(ch)
 	m.errors.Collect(ch)
 	m.batches.collect(ch)
 

@@ -1,6 +1,8 @@
 package lifeguard
 
 import (
+	"sync/atomic"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lifeguard-go/lifeguard/internal/sqltext"
@@ -16,18 +18,18 @@ const (
 // pools of one name are told apart by their descriptions being equal, see registerMetrics.
 // Hits are counted elsewhere, see hitCounts, and only read here.
 type cacheMetrics struct {
-	sharedBy [outcomes]prometheus.Counter // nil where there is none
+	sharedBy [outcomes]atomic.Uint64
 
 	cdc *cdcMetrics
 
-	fromMemory, hits, ages, shared, misses, bypasses, invalidations *prometheus.Desc
-	entries, bytes, maxBytes, ttl, evictions, unsettled             *prometheus.Desc
+	answers, hits, ages, shared, misses, bypasses, invalidations *prometheus.Desc
+	entries, bytes, maxBytes, ttl, evictions, unsettled          *prometheus.Desc
 }
 
 func newCacheMetrics(desc func(name, help string, variable ...string) *prometheus.Desc) *cacheMetrics {
 	return &cacheMetrics{
 		cdc:           newCDCMetrics(desc),
-		fromMemory:    desc("queries_total", queriesHelp, queriesLabels...),
+		answers:       desc("queries_total", queriesHelp, queriesLabels...),
 		hits:          desc("cache_hits_total", "Queries that were answered from memory; with lifeguard_cache=ttl perhaps by a stale result.", "mode"),
 		ages:          desc("cache_age_seconds", "Age of results when they were served from memory, of the first in every 16 hits; with lifeguard_cache=ttl so long they may have been stale.", "mode"),
 		shared:        desc("cache_shared_total", "Queries that were answered by an equal one, which was under way."),
@@ -43,25 +45,20 @@ func newCacheMetrics(desc func(name, help string, variable ...string) *prometheu
 	}
 }
 
-// countShared makes what counts queries that wait for another's answer.
-func (m *cacheMetrics) countShared(queries *prometheus.CounterVec) {
-	// Only what can happen: whoever waits for another's query and gets its error asks by
-	// himself.
-	for _, o := range []queryOutcome{outcomeOK, outcomeTimeout, outcomeCanceled} {
-		m.sharedBy[o] = queries.WithLabelValues(sqltext.OpSelect.String(), sourceShared, o.String())
-	}
-}
+// sharedOutcomes are what can happen: whoever waits for another's query and gets its error
+// asks by himself.
+//
+//nolint:gochecknoglobals // a constant
+var sharedOutcomes = []queryOutcome{outcomeOK, outcomeTimeout, outcomeCanceled}
 
 // answered counts a query that waited for another's answer.
 func (m *metrics) answered(outcome queryOutcome) {
-	if n := m.cache.sharedBy[outcome]; n != nil {
-		n.Inc()
-	}
+	m.cache.sharedBy[outcome].Add(1)
 }
 
 func (m *cacheMetrics) describe(ch chan<- *prometheus.Desc) {
 	m.cdc.describe(ch)
-	for _, d := range []*prometheus.Desc{ // fromMemory is one that queries has described
+	for _, d := range []*prometheus.Desc{ // answers is the one of metrics
 		m.hits, m.ages, m.shared, m.misses, m.bypasses, m.invalidations, m.entries, m.bytes, m.maxBytes, m.ttl, m.evictions, m.unsettled,
 	} {
 		ch <- d
@@ -72,7 +69,10 @@ func (m *cacheMetrics) collect(st *CacheStats, ch chan<- prometheus.Metric, gaug
 	if st == nil {
 		return
 	}
-	counter(m.fromMemory, float64(st.Hits), sqltext.OpSelect.String(), sourceMemory, outcomeOK.String())
+	counter(m.answers, float64(st.Hits), sqltext.OpSelect.String(), sourceMemory, outcomeOK.String())
+	for _, o := range sharedOutcomes {
+		counter(m.answers, float64(m.sharedBy[o].Load()), sqltext.OpSelect.String(), sourceShared, o.String())
+	}
 	counter(m.hits, float64(st.Hits), string(st.Mode))
 	ages := make(map[float64]uint64, len(st.Ages.Buckets))
 	for _, b := range st.Ages.Buckets {

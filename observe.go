@@ -85,7 +85,7 @@ func (co *core) turnedAway(ctx context.Context, e *event) {
 	}
 	outcome := outcomeOf(e.err)
 	if e.verb == verbExecute {
-		co.metrics.queryBy[e.st.Kind.Op()][outcome].Inc()
+		co.metrics.notSent(e.st.Kind.Op(), outcome)
 	}
 	co.metrics.failed(e.err, false)
 	if co.tracing != nil {

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -220,7 +221,9 @@ func BenchmarkTopQueries(b *testing.B) {
 	})
 }
 
-// BenchmarkObserve is what the end of a statement costs on the query path.
+// BenchmarkObserve is what observing a statement costs on the query path: Prometheus' part
+// of it, with the wait for admission, and all of it. Those of "parallel" run one on each
+// core, in slots of their own.
 func BenchmarkObserve(b *testing.B) {
 	logger := slog.New(slog.DiscardHandler)
 	for _, histograms := range []HistogramMode{HistogramsClassic, HistogramsBoth} {
@@ -230,19 +233,37 @@ func BenchmarkObserve(b *testing.B) {
 			b.Fatal(err)
 		}
 		co := &core{cfg: cfg, metrics: m, journal: newJournal(&cfg, func() time.Duration { return 0 })}
-		e := event{st: numbered(1), first: time.Millisecond, took: time.Millisecond, rows: 1}
-		b.Run("metrics/histograms="+string(histograms), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				m.executed(&e)
-			}
-		})
-		b.Run("all/histograms="+string(histograms), func(b *testing.B) {
-			b.ReportAllocs()
-			ctx := b.Context()
-			for b.Loop() {
-				co.observe(ctx, &e)
-			}
-		})
+		ctx := b.Context()
+		for _, part := range []struct {
+			name    string
+			observe func(*event)
+		}{
+			{"metrics", func(e *event) {
+				co.countWait(Normal, 0, waitAdmitted)
+				m.executed(e)
+			}},
+			{"all", func(e *event) {
+				co.countWait(Normal, 0, waitAdmitted)
+				co.observe(ctx, e)
+			}},
+		} {
+			b.Run(part.name+"/histograms="+string(histograms), func(b *testing.B) {
+				b.ReportAllocs()
+				e := event{st: numbered(1), first: time.Millisecond, took: time.Millisecond, rows: 1}
+				for b.Loop() {
+					part.observe(&e)
+				}
+			})
+			b.Run(part.name+"/parallel/histograms="+string(histograms), func(b *testing.B) {
+				b.ReportAllocs()
+				var slots atomic.Int32
+				b.RunParallel(func(pb *testing.PB) {
+					e := event{st: numbered(1), slot: int(slots.Add(1)), first: time.Millisecond, took: time.Millisecond, rows: 1}
+					for pb.Next() {
+						part.observe(&e)
+					}
+				})
+			})
+		}
 	}
 }
