@@ -204,16 +204,19 @@ func newCore(inner driver.Connector, cfg Config) (*core, error) {
 	return co, nil
 }
 
-// close ends everything that the core has started.
+// close ends everything that the core has started. A second call must leave the registry
+// alone: there may be another pool of that name by then.
 func (co *core) close() {
+	again := co.closed.Swap(true)
 	co.auto.close()
 	co.limiter.close()
-	co.closed.Store(true)
 	co.cache.close()
 	co.teller.Load().close()
 	inProcess.leave(co)
 	co.pool.close()
-	co.cfg.Registerer.Unregister(co.metrics)
+	if !again && co.metrics.registered {
+		co.cfg.Registerer.Unregister(co.metrics)
+	}
 }
 
 // newInner makes the connector that opens physical connections.

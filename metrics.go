@@ -57,9 +57,10 @@ var waitBuckets = []float64{.0001, .0005, .001, .0025, .005, .01, .025, .05, .1,
 // counted by shard, and in children that were looked up once; everything else is read
 // from Stats when somebody collects.
 type metrics struct {
-	pool    string // as it is labelled
-	stats   func() Stats
-	created time.Time
+	pool       string // as it is labelled
+	registered bool
+	stats      func() Stats
+	created    time.Time
 
 	counts    [countShards]statementCounts
 	waitTimes [priorities]times
@@ -300,6 +301,7 @@ func registerMetrics(cfg *Config, stats func() Stats) (*metrics, error) {
 		m := newMetrics(name, cfg, stats)
 		err := cfg.Registerer.Register(m)
 		if err == nil {
+			m.registered = true
 			return m, nil
 		}
 		var taken prometheus.AlreadyRegisteredError

@@ -192,6 +192,66 @@ func TestPoolsOfOneNameAreToldApartAndLeaveTheRegistry(t *testing.T) {
 	}
 }
 
+// A pool that is closed once more must not take the metrics of its successor away.
+func TestClosingTwiceLeavesTheNextPoolOfThatNameInTheRegistry(t *testing.T) {
+	t.Parallel()
+	cfg, err := lifeguard.ParseConfig("postgres://u@127.0.0.1:1/shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry := prometheus.NewPedanticRegistry()
+	cfg.Registerer = registry
+	first, err := lifeguard.NewConnector(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Close()
+	second, err := lifeguard.NewConnector(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	_ = first.Close()
+	if got := value(t, registry, "lifeguard_limit", "pool=shop"); got != 10 {
+		t.Errorf("the second pool has a limit of %v", got)
+	}
+}
+
+// Whatever pools of one name differ in, and however a registry is wrapped.
+func TestPoolsOfOneNameMayDifferInTheirSettings(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewPedanticRegistry()
+	wrapped := prometheus.WrapRegistererWith(prometheus.Labels{"service": "web"}, registry)
+	var pools []*lifeguard.Connector
+	for _, settings := range []string{"", "lifeguard_histograms=both", "lifeguard_cache=local", "lifeguard_limit=auto&lifeguard_fleet_budget=20"} {
+		cfg, err := lifeguard.ParseConfig("postgres://u@127.0.0.1:1/shop?" + settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Registerer = wrapped
+		pool, err := lifeguard.NewConnector(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pools = append(pools, pool)
+	}
+	for _, pool := range []string{"shop", "shop-2", "shop-3", "shop-4"} {
+		if got := value(t, registry, "lifeguard_pool_queue_depth", "pool="+pool+",service=web"); got != 0 {
+			t.Errorf("in %s %v wait", pool, got)
+		}
+	}
+	problems, err := testutil.GatherAndLint(registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("promlint: %v, %v", problems, err)
+	}
+	for _, pool := range pools {
+		_ = pool.Close()
+	}
+	if n, err := testutil.GatherAndCount(registry); err != nil || n != 0 {
+		t.Errorf("after Close the registry has %d series, %v", n, err)
+	}
+}
+
 func TestErrorsAreCountedByClass(t *testing.T) {
 	db, registry := openMeasured(t, pgtest.DSN(t), func(c *lifeguard.Config) { c.MaxConns, c.Queue = 1, -1 })
 	errorsOf := func(class string) float64 {
