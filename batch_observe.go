@@ -135,7 +135,7 @@ func (j *journal) slowFlush(ctx context.Context, e *event, info *FlushInfo) {
 	if !ok {
 		return
 	}
-	attrs := append(j.statement(ctx, e.st),
+	attrs := append(j.about(ctx, e.st.Summary, e.st.Fingerprint),
 		slog.String("sql", e.st.Normalized),
 		slog.Float64("duration_ms", millis(info.Took)),
 		slog.Float64("wait_ms", millis(e.wait)),

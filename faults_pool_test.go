@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lifeguard-go/lifeguard"
 	"github.com/lifeguard-go/lifeguard/pgtest"
@@ -196,7 +197,8 @@ func TestALeakIsLoggedOnceWithItsHolderAndWithoutArguments(t *testing.T) {
 				t.Errorf("none of these is a leak:\n%s", strings.Join(lines, "\n"))
 			}
 			early := len(out.lines())
-			err := holdsALeaseForLong(t.Context(), db, "s3cr3t", 0x5ec2e7, func() {
+			span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{0xab}, SpanID: trace.SpanID{0xcd}})
+			err := holdsALeaseForLong(trace.ContextWithSpanContext(t.Context(), span), db, "s3cr3t", 0x5ec2e7, func() {
 				eventually(t, "the leak is logged", func() bool { return len(out.lines()) > early })
 				again := time.NewTimer(after + after/2)
 				<-again.C
@@ -208,10 +210,16 @@ func TestALeakIsLoggedOnceWithItsHolderAndWithoutArguments(t *testing.T) {
 			if len(lines) != 1 {
 				t.Fatalf("%d records:\n%s", len(lines), strings.Join(lines, "\n"))
 			}
-			for _, want := range []string{"holdsALeaseForLong", "leaky", "idle_in_tx"} {
+			for _, want := range []string{
+				"holdsALeaseForLong", `"pool":"leaky"`, `"state":"idle_in_tx"`, `"fingerprint":"`, `"wait_ms":`, `"held_ms":300`,
+				`"trace_id":"` + span.TraceID().String(), `"span_id":"` + span.SpanID().String(),
+			} {
 				if !strings.Contains(lines[0], want) {
 					t.Errorf("no %q in %s", want, lines[0])
 				}
+			}
+			if !strings.Contains(lines[0], `"summary":"SELECT"`) && !strings.Contains(lines[0], `"summary":"BEGIN"`) { // if the machine was slow
+				t.Errorf("the statement is not in %s", lines[0])
 			}
 			for _, never := range []string{"s3cr3t", "5ec2e7"} {
 				if strings.Contains(lines[0], never) {

@@ -52,8 +52,8 @@ func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error 
 	}
 
 	c.ph, c.slot = ph, s
-	if after := c.core.cfg.LeakAfter; after > 0 {
-		c.leak = c.core.watchForLeak(after, s)
+	if c.core.cfg.LeakAfter > 0 {
+		c.leak = c.core.watchForLeak(ctx, c.wait, s)
 	}
 	return nil
 }

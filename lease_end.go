@@ -48,13 +48,11 @@ func (co *core) giveBackSlot(ph *physical, s *slot) {
 }
 
 // watchForLeak logs the stack of the caller unless the timer is stopped before.
-func (co *core) watchForLeak(after time.Duration, s *slot) *time.Timer {
+func (co *core) watchForLeak(ctx context.Context, wait time.Duration, s *slot) *time.Timer {
+	after := co.cfg.LeakAfter
 	callers := make([]uintptr, 64)
 	callers = callers[:runtime.Callers(3, callers)]
-	return time.AfterFunc(after, func() {
-		co.cfg.Logger.Warn("lifeguard: a connection has been held for long; is a Rows, Tx or Conn not closed?",
-			"pool", co.cfg.Name, "held_ms", after.Milliseconds(), "state", s.currentState().String(), "taken_at", stackOf(callers))
-	})
+	return time.AfterFunc(after, func() { co.journal.leaked(ctx, after, wait, s, stackOf(callers)) })
 }
 
 // stackOf writes functions and lines, and no arguments, which may be the application's

@@ -122,6 +122,14 @@ func (s *slot) currentState() SlotState {
 	return s.state
 }
 
+// doing is the state, and the statement that it is at, or was at last.
+func (s *slot) doing() (state SlotState, sql string, fingerprint uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	return s.state, s.sql, s.fingerprint
+}
+
 // info describes the slot. Call it with l.mu held.
 func (s *slot) info(now time.Duration) SlotInfo {
 	s.mu.Lock()

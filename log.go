@@ -12,8 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.opentelemetry.io/otel/trace"
-
-	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
 
 // journal writes what an operator should read to Config.Logger. What can come in
@@ -90,13 +88,10 @@ func (j *journal) slow(ctx context.Context, e *event) {
 	if !ok {
 		return
 	}
-	attrs := append(j.statement(ctx, e.st),
+	attrs := append(j.statement(ctx, e),
 		slog.String("sql", e.st.Normalized),
-		slog.Float64("duration_ms", millis(e.took)),
 		slog.Float64("first_row_ms", millis(e.first)),
-		slog.Float64("wait_ms", millis(e.wait)),
 		slog.Float64("connect_ms", millis(e.open)),
-		slog.Int64("rows", e.rows),
 	)
 	if e.verb == verbPrepare {
 		attrs = append(attrs, slog.Bool("prepare", true))
@@ -117,7 +112,7 @@ func (j *journal) refused(ctx context.Context, e *event) {
 	if !ok {
 		return
 	}
-	attrs := append(j.statement(ctx, e.st), slog.String("reason", reason), slog.Float64("wait_ms", millis(e.wait)))
+	attrs := append(j.statement(ctx, e), slog.String("reason", reason))
 	if overload, ok := errors.AsType[*OverloadError](e.err); ok {
 		attrs = append(attrs,
 			slog.Int("limit", overload.Limit),
@@ -125,7 +120,7 @@ func (j *journal) refused(ctx context.Context, e *event) {
 			slog.Float64("retry_after_ms", millis(overload.RetryAfter)),
 		)
 	}
-	j.write(ctx, slog.LevelWarn, "lifeguard: statement refused", suppressed, attrs)
+	j.write(ctx, slog.LevelWarn, "lifeguard: statement refused", suppressed, withFault(attrs, e))
 }
 
 // lost reports a connection that died under a statement.
@@ -134,14 +129,34 @@ func (j *journal) lost(ctx context.Context, e *event) {
 	if !ok {
 		return
 	}
-	attrs := append(j.statement(ctx, e.st), slog.Float64("duration_ms", millis(e.took)), slog.Float64("wait_ms", millis(e.wait)))
-	j.write(ctx, slog.LevelWarn, "lifeguard: connection lost during a statement", suppressed, withFault(attrs, e))
+	j.write(ctx, slog.LevelWarn, "lifeguard: connection lost during a statement", suppressed, withFault(j.statement(ctx, e), e))
+}
+
+// leaked reports a lease that was taken long ago, with the statement that it is at, or was
+// at last. ctx is that of the operation that took it.
+func (j *journal) leaked(ctx context.Context, held, wait time.Duration, s *slot, takenAt string) {
+	state, summary, fingerprint := s.doing()
+	attrs := append(j.about(ctx, summary, fingerprint),
+		slog.Float64("held_ms", millis(held)),
+		slog.Float64("wait_ms", millis(wait)),
+		slog.String("state", state.String()),
+		slog.String("taken_at", takenAt),
+	)
+	j.write(ctx, slog.LevelWarn, "lifeguard: a connection has been held for long; is a Rows, Tx or Conn not closed?", 0, attrs)
 }
 
 // statement begins a line about a statement.
-func (j *journal) statement(ctx context.Context, st *sqltext.Statement) []slog.Attr {
+func (j *journal) statement(ctx context.Context, e *event) []slog.Attr {
+	return append(j.about(ctx, e.st.Summary, e.st.Fingerprint),
+		slog.Float64("duration_ms", millis(e.took)),
+		slog.Float64("wait_ms", millis(e.wait)),
+		slog.Int64("rows", e.rows),
+	)
+}
+
+func (j *journal) about(ctx context.Context, summary string, fingerprint uint64) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 16)
-	attrs = append(attrs, slog.String("pool", j.name), slog.String("summary", st.Summary), slog.String("fingerprint", fmt.Sprintf("%016x", st.Fingerprint)))
+	attrs = append(attrs, slog.String("pool", j.name), slog.String("summary", summary), slog.String("fingerprint", fmt.Sprintf("%016x", fingerprint)))
 	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
 		attrs = append(attrs, slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String()))
 	}

@@ -60,6 +60,24 @@ func (l *logBook) linesWith(t testing.TB, message, key, value string) []map[stri
 	return slices.DeleteFunc(l.lines(t, message), func(record map[string]any) bool { return record[key] != value })
 }
 
+// aboutAStatement checks that a line says what every line about a statement does.
+func aboutAStatement(t testing.TB, line map[string]any) {
+	t.Helper()
+	for _, key := range []string{"pool", "summary"} {
+		if text, _ := line[key].(string); text == "" {
+			t.Errorf("the line has no %s: %v", key, line)
+		}
+	}
+	if fingerprint, _ := line["fingerprint"].(string); len(fingerprint) != 16 {
+		t.Errorf("the fingerprint is %v: %v", line["fingerprint"], line)
+	}
+	for _, key := range []string{"duration_ms", "wait_ms", "rows"} {
+		if _, ok := line[key].(float64); !ok {
+			t.Errorf("%s is %v: %v", key, line[key], line)
+		}
+	}
+}
+
 func (l *logBook) logger() *slog.Logger {
 	return slog.New(slog.NewJSONHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
@@ -103,6 +121,8 @@ func TestASlowStatementIsLoggedWithoutItsValues(t *testing.T) {
 		t.Fatalf("%d and %d lines:\n%s", len(lines), len(failed), book)
 	}
 	line := lines[0]
+	aboutAStatement(t, line)
+	aboutAStatement(t, failed[0])
 	top := connectorOf(t, db).TopQueries(0)
 	fingerprint := ""
 	for _, q := range top {
@@ -203,6 +223,10 @@ func TestRefusalsAreLoggedOncePerSecondAndReason(t *testing.T) {
 		t.Fatalf("%d lines in %d seconds", len(lines), seconds)
 	}
 	first := lines[0]
+	aboutAStatement(t, first)
+	if first["error"] != "overloaded" {
+		t.Errorf("the error of a refusal is %v", first["error"])
+	}
 	if first["reason"] != "queue_full" || first["limit"] != 1.0 || first["summary"] != "UPDATE t" || first["level"] != "WARN" || first["pool"] != "shop" {
 		t.Errorf("the line is %v", first)
 	}
@@ -253,8 +277,9 @@ func TestALostConnectionIsLoggedWithItsStatement(t *testing.T) {
 	}
 	lines := book.lines(t, "lifeguard: connection lost during a statement")
 	if len(lines) != 1 || lines[0]["error"] != "57P01" || lines[0]["summary"] != "SELECT" || strings.Contains(book.String(), "hunter") {
-		t.Errorf("the log is\n%s", book)
+		t.Fatalf("the log is\n%s", book)
 	}
+	aboutAStatement(t, lines[0])
 }
 
 func TestAFailureToConnectAndItsEndAreLogged(t *testing.T) {

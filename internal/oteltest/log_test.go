@@ -116,6 +116,11 @@ func TestALogRecordHasTheTraceAndSpanOfItsStatement(t *testing.T) {
 	if caller := receiver.one(t, traces, "request"); !bytes.Equal(refused.GetTraceId(), caller.GetTraceId()) || !bytes.Equal(refused.GetSpanId(), caller.GetSpanId()) {
 		t.Errorf("the refusal is logged in span %x, the caller's is %x", refused.GetSpanId(), caller.GetSpanId())
 	}
+	for _, record := range []*logs.LogRecord{lost, refused} {
+		if said := values(record.GetAttributes())["trace_id"]; said != hex.EncodeToString(record.GetTraceId()) {
+			t.Errorf("%q has trace_id %v, not %x", record.GetBody().GetStringValue(), said, record.GetTraceId())
+		}
+	}
 	receiver.mu.Lock()
 	defer receiver.mu.Unlock()
 	if strings.Contains(string(receiver.body), "hunter") {

@@ -352,7 +352,7 @@ func histogram(t *testing.T, reader *metricsdk.ManualReader) []metricdata.Histog
 func TestTheGlobalProvidersAreUsedAndNotSet(t *testing.T) {
 	receiver := newReceiver(t)
 	provider := receiver.provider(t)
-	before := otel.GetTracerProvider()
+	before, meters := otel.GetTracerProvider(), otel.GetMeterProvider()
 	dsn := pgtest.DSN(t)
 	separator := "?"
 	if strings.Contains(dsn, "?") {
@@ -365,13 +365,19 @@ func TestTheGlobalProvidersAreUsedAndNotSet(t *testing.T) {
 	}
 	defer db.Close()
 	mustExec(t, db, "select 1") // nobody has set a provider: nothing happens
-	if otel.GetTracerProvider() != before {
-		t.Error("the global provider has been set")
+	if otel.GetTracerProvider() != before || otel.GetMeterProvider() != meters {
+		t.Error("a global provider has been set")
 	}
+	reader := metricsdk.NewManualReader()
 	otel.SetTracerProvider(provider)
 	defer otel.SetTracerProvider(before)
+	otel.SetMeterProvider(metricsdk.NewMeterProvider(metricsdk.WithReader(reader)))
+	defer otel.SetMeterProvider(meters)
 	mustExec(t, db, "select 2")
 	receiver.one(t, provider, "SELECT")
+	if points := histogram(t, reader); len(points) != 1 || points[0].Count != 1 {
+		t.Errorf("db.client.operation.duration has %v", points)
+	}
 }
 
 func TestOffMeansOff(t *testing.T) {
