@@ -115,6 +115,135 @@ func TestDataSourcesAreLinked(t *testing.T) {
 	}
 }
 
+// The links lead somewhere only if both ends call things alike: an exemplar's label, a log
+// line's metadata, a span's attribute, a metric's label.
+func TestLinksUseTheNamesThatTheLibraryUses(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Datasources []struct {
+			UID      string
+			JSONData struct {
+				Exemplars []struct{ Name string } `yaml:"exemplarTraceIdDestinations"`
+				Derived   []struct {
+					Type  string `yaml:"matcherType"`
+					Regex string `yaml:"matcherRegex"`
+					URL   string
+				} `yaml:"derivedFields"`
+				Logs struct {
+					Custom bool `yaml:"customQuery"`
+					Query  string
+					Tags   []struct{ Key, Value string }
+				} `yaml:"tracesToLogsV2"`
+				Metrics struct {
+					Tags    []struct{ Key, Value string }
+					Queries []struct{ Query string }
+				} `yaml:"tracesToMetrics"`
+			} `yaml:"jsonData"`
+		}
+	}
+	read(t, "provisioning/datasources/lifeguard.yml", &file)
+	said := map[string]string{}
+	for _, d := range file.Datasources {
+		for _, e := range d.JSONData.Exemplars {
+			said[d.UID] += e.Name
+		}
+		for _, f := range d.JSONData.Derived {
+			said[d.UID] += f.Type + " " + f.Regex + " " + f.URL
+		}
+		if logs := d.JSONData.Logs; logs.Custom {
+			said[d.UID] += logs.Query
+		}
+		for _, tag := range append(d.JSONData.Logs.Tags, d.JSONData.Metrics.Tags...) {
+			said[d.UID] += " " + tag.Key + "=" + tag.Value
+		}
+		for _, q := range d.JSONData.Metrics.Queries {
+			checkQuery(t, strings.ReplaceAll(q.Query, "$$__tags", `pool="shop"`))
+		}
+	}
+	for uid, want := range map[string]string{
+		spec.Prometheus: "trace_id",
+		spec.Loki:       "label trace_id $${__value.raw}",
+		spec.Tempo:      `{$${__tags}} | trace_id="$${__trace.traceId}" service.name=service_name db.client.connection.pool.name=pool`,
+	} {
+		if said[uid] != want {
+			t.Errorf("%s is linked by %q, not by %q", uid, said[uid], want)
+		}
+	}
+}
+
+// checkQuery looks for the metrics of a query among those of the boards, of which another
+// test knows that they exist.
+func checkQuery(t *testing.T, query string) {
+	t.Helper()
+	var boards strings.Builder
+	for _, b := range spec.Boards(spec.Default()) {
+		for _, s := range b.Sections {
+			for _, p := range s.Panels {
+				for _, q := range p.Queries {
+					boards.WriteString(q.PromQL() + "\n")
+				}
+			}
+		}
+	}
+	names := regexp.MustCompile(`lifeguard_\w+`).FindAllString(query, -1)
+	if len(names) == 0 {
+		t.Errorf("no metric of ours is in %s", query)
+	}
+	for _, name := range names {
+		if !strings.Contains(boards.String(), name+"{") {
+			t.Errorf("%s is on no board: %s", name, query)
+		}
+	}
+}
+
+// Each program listens where the others look for it, and takes what they send.
+func TestLokiTempoAndPrometheusAreSetUpForWhatTheyGet(t *testing.T) {
+	t.Parallel()
+	var loki struct {
+		Server struct {
+			Port string `yaml:"http_listen_port"`
+		}
+		Limits struct {
+			Metadata bool `yaml:"allow_structured_metadata"`
+		} `yaml:"limits_config"`
+		Analytics struct {
+			Enabled bool `yaml:"reporting_enabled"`
+		}
+	}
+	loki.Analytics.Enabled = true // their default
+	read(t, "stack/loki.yml", &loki)
+	checkAddress(t, "loki.yml", "loki", loki.Server.Port)
+	if !loki.Limits.Metadata || loki.Analytics.Enabled {
+		t.Errorf("Loki takes no trace_id, or reports to its makers: %+v", loki)
+	}
+
+	var tempo struct {
+		Server struct {
+			Port string `yaml:"http_listen_port"`
+		}
+		Distributor struct {
+			Receivers struct {
+				OTLP struct {
+					Protocols map[string]struct{ Endpoint string }
+				}
+			}
+		}
+		Usage struct {
+			Enabled bool `yaml:"reporting_enabled"`
+		} `yaml:"usage_report"`
+	}
+	tempo.Usage.Enabled = true
+	read(t, "stack/tempo.yml", &tempo)
+	checkAddress(t, "tempo.yml", "tempo", tempo.Server.Port)
+	if got := tempo.Distributor.Receivers.OTLP.Protocols["http"].Endpoint; got != "0.0.0.0:4318" || tempo.Usage.Enabled {
+		t.Errorf("Tempo takes OTLP on %q, or reports to its makers", got)
+	}
+
+	if !slices.Contains(load(t).Services["prometheus"].Command, "--enable-feature=exemplar-storage") {
+		t.Error("Prometheus keeps no exemplars")
+	}
+}
+
 // Grafana expands $name in provisioned files; what is meant for its queries has $$.
 func TestDataSourcesEscapeDollars(t *testing.T) {
 	t.Parallel()
