@@ -64,7 +64,7 @@ func (c *Conn) fetch(ctx context.Context, e event, f *fill, x call) (driver.Rows
 		return c.arrive(ctx, r, <-r.done)
 	}
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	r.bound = context.AfterFunc(f.flight.Context(), r.cancel)
+	r.bound = context.AfterFunc(f.flight.Context(), r.cancel) //nolint:contextcheck // of all who wait
 	// Not among the goroutines that Close waits for: to the application this is a query in
 	// its own goroutine, which goes on over a Close as long as somebody waits for it. When
 	// nobody does any more, see Flights.Abandoned.

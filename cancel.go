@@ -37,7 +37,7 @@ type cancelWatch struct {
 var _ ctxwatch.Handler = (*cancelWatch)(nil)
 
 // HandleCancel runs when the context of a running statement ends.
-func (w *cancelWatch) HandleCancel(context.Context) {
+func (w *cancelWatch) HandleCancel(ctx context.Context) {
 	sent := make(chan struct{})
 	w.sent = sent
 	// If the server does not end the statement in time, reading its answer fails, and
@@ -45,7 +45,7 @@ func (w *cancelWatch) HandleCancel(context.Context) {
 	_ = w.pg.Conn().SetDeadline(time.Now().Add(cancelGrace))
 	go func() {
 		defer close(sent)
-		ctx, cancel := context.WithTimeout(context.Background(), cancelGrace)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
 		defer cancel()
 		_ = w.pg.CancelRequest(ctx) // its failure shows as the deadline above
 	}()

@@ -178,6 +178,10 @@ func newConnector(inner driver.Connector, cfg Config) (*Connector, error) {
 	return &Connector{core: co}, nil
 }
 
+// newCore makes what all connections of a Connector share. Nothing is sent before the first of
+// them, but for the cache of the mode cdc, which begins to listen.
+//
+//nolint:contextcheck // what it starts outlives whoever asked for it, until Close
 func newCore(inner driver.Connector, cfg Config) (*core, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 
 // giveBack returns what a lease consists of. The slot is free when the server has
 // nothing left to do for it; then, and not before, so is the connection's place.
+//
+//nolint:contextcheck // what is left to do is so although the context has ended
 func (co *core) giveBack(ph *physical, s *slot, session bool) {
 	switch {
 	case ph == nil:

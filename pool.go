@@ -299,7 +299,7 @@ var errHookExited = errors.New("lifeguard: a connect hook ended its goroutine")
 func (p *pool) open(ctx context.Context) (*physical, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialLimit)
 	defer cancel()
-	unlink := context.AfterFunc(p.ctx, cancel)
+	unlink := context.AfterFunc(p.ctx, cancel) //nolint:contextcheck // Close ends what is being opened
 	defer unlink()
 
 	conn, err := p.connect(ctx)

@@ -8,6 +8,8 @@ import (
 )
 
 // startCheckerLocked starts the checker once there is something to check.
+//
+//nolint:contextcheck // it outlives whoever opened the first connection
 func (p *pool) startCheckerLocked() {
 	if p.checker || p.closed {
 		return

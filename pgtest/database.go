@@ -103,6 +103,8 @@ func (s *Server) templateName() string {
 }
 
 // dropTemplateLocked removes the template from a server that outlives it.
+//
+//nolint:contextcheck // it cleans up, as the context of whoever stops the server may have ended
 func (s *Server) dropTemplateLocked() error {
 	if s.template == "" {
 		return nil

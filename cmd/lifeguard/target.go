@@ -85,6 +85,8 @@ func newSchemaName() string {
 const cleanupLimit = 30 * time.Second
 
 // close ends what find started.
+//
+//nolint:contextcheck // also after Ctrl-C, which ends every context
 func (t *target) close() error {
 	if t.server == nil {
 		return nil

@@ -116,7 +116,7 @@ func (o *Options) find(ctx context.Context) (cfg lifeguard.Config, source string
 		return cfg, "", nil, errors.Join(err, server.Stop())
 	}
 	release = func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), cleanupLimit)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 		defer cancel()
 		return errors.Join(drop(ctx), server.Stop())
 	}
