@@ -157,6 +157,7 @@ type fleetWatch struct {
 
 	overSince time.Time // zero: not over the budget
 	worst     time.Duration
+	slowest   time.Duration // of the looks: how busy the machine is
 	most      int
 }
 
@@ -173,6 +174,8 @@ func watchFleet(t *testing.T, dsn, prefix string, budget int) *fleetWatch {
 // look returns the connections of each instance.
 func (w *fleetWatch) look(t *testing.T) map[string]int {
 	t.Helper()
+	began := time.Now()
+	defer func() { w.slowest = max(w.slowest, time.Since(began)) }()
 	rows, err := w.conn.Query(t.Context(), `select application_name, count(*) from pg_stat_activity
 		where starts_with(application_name, $1) and backend_type = 'client backend' group by 1`, w.prefix)
 	if err != nil {
@@ -288,8 +291,9 @@ func TestInstancesShareTheBudget(t *testing.T) {
 		return []*instance{a, d}
 	}, a, d)
 	w.during(t, time.Second)
-	if limit := fleetTestEvery * 11 / 10; w.worst > limit+200*time.Millisecond {
-		t.Errorf("the fleet had up to %d connections, and more than %d for %v", w.most, budget, w.worst)
+	// An instance looks, and then closes what is too much: on a busy machine later.
+	if limit := fleetTestEvery*11/10 + 200*time.Millisecond + 5*w.slowest; w.worst > limit {
+		t.Errorf("the fleet had up to %d connections, and more than %d for %v; the slowest look took %v", w.most, budget, w.worst, w.slowest)
 	}
 	t.Logf("at most %d connections; above the budget for %v at most", w.most, w.worst.Round(time.Millisecond))
 	d.stop(t)

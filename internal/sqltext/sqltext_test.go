@@ -152,13 +152,19 @@ func hostile(n int) []string {
 }
 
 // A quadratic step would take half a minute for these. The limit leaves room for the
-// race detector on a busy machine.
+// race detector on a busy machine, and the better of two looks counts.
 func TestHostileTextsTakeLinearTime(t *testing.T) {
 	t.Parallel()
 	for _, sql := range hostile(1 << 18) {
-		start := time.Now()
-		Analyze(sql)
-		if took := time.Since(start); took > 5*time.Second {
+		var took time.Duration
+		for range 2 {
+			start := time.Now()
+			Analyze(sql)
+			if took = time.Since(start); took <= 5*time.Second {
+				break
+			}
+		}
+		if took > 5*time.Second {
 			t.Errorf("%.20q… of %d bytes took %v", sql, len(sql), took)
 		}
 	}
