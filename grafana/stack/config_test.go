@@ -383,8 +383,10 @@ func TestTheCollectorPassesOnWhatItGets(t *testing.T) {
 			checkAddress(t, part, u.Hostname(), u.Port())
 		}
 	}
-	if len(file.Service.Pipelines["traces"].Exporters) != 1 || len(file.Service.Pipelines["logs"].Exporters) != 1 {
-		t.Errorf("the pipelines are %+v", file.Service.Pipelines)
+	for kind, to := range map[string]string{"traces": "otlp_http/tempo", "logs": "otlp_http/loki"} {
+		if p := file.Service.Pipelines[kind]; !slices.Equal(p.Exporters, []string{to}) || !slices.Equal(p.Receivers, []string{"otlp"}) {
+			t.Errorf("%s go from %v to %v, not to %s", kind, p.Receivers, p.Exporters, to)
+		}
 	}
 	text, err := os.ReadFile("collector.yml")
 	if err != nil {
