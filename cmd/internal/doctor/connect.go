@@ -45,6 +45,8 @@ func (e *exam) explain(err error) {
 	text := err.Error()
 	var dns *net.DNSError
 	switch sqlstate := code(err); {
+	case sqlstate == "28000" && strings.Contains(text, "no encryption"):
+		e.add("tls", Error, "the server takes no connection in clear: "+reasonOf(err), why, "sslmode=verify-full and sslrootcert=… in the DSN")
 	case sqlstate == "28P01" || sqlstate == "28000":
 		e.add("connect", Error, "the server refuses the role: "+reasonOf(err), why, "the password, or a line in pg_hba.conf, for role "+quoteIdent(c.User))
 	case sqlstate == "3D000":
@@ -71,8 +73,17 @@ func (e *exam) explain(err error) {
 	case errors.Is(err, context.DeadlineExceeded):
 		e.add("connect", Error, "no answer from "+address+" in "+e.Timeout.String(), why, "a firewall, the address, or listen_addresses in postgresql.conf")
 	default:
-		e.add("connect", Error, "there is no server at "+address, why, "the address, or listen_addresses and port in postgresql.conf")
+		e.add("connect", Error, "there is no server at "+address+causeOf(err), why, "the address, or listen_addresses and port in postgresql.conf")
 	}
+}
+
+// causeOf is what the system says of a connection that did not come about.
+func causeOf(err error) string {
+	var op *net.OpError
+	if !errors.As(err, &op) {
+		return ""
+	}
+	return ": " + op.Err.Error()
 }
 
 func (e *exam) isLocal() bool {
@@ -95,7 +106,9 @@ func lookAtTLS(_ context.Context, e *exam) error {
 		e.add("tls", Warn, "the connection to "+c.Host+" is not encrypted", "Whoever is on the way reads data and can change statements.", "sslmode=verify-full and sslrootcert=… in the DSN; ssl = on in postgresql.conf")
 	case plainAllowed || c.TLSConfig == nil:
 		e.add("tls", Warn, "sslmode=prefer or allow: encrypted today, in clear if the server says so", "Whoever is on the way can say so in its name.", "sslmode=verify-full")
-	case c.TLSConfig.InsecureSkipVerify && c.TLSConfig.VerifyPeerCertificate == nil && c.TLSConfig.VerifyConnection == nil:
+	case c.TLSConfig.InsecureSkipVerify && (c.TLSConfig.VerifyPeerCertificate != nil || c.TLSConfig.VerifyConnection != nil):
+		e.add("tls", Note, "sslmode=verify-ca: encrypted, and who signed the certificate is checked, not whose it is", "Whoever has another certificate of that authority can pose as the server.", "sslmode=verify-full")
+	case c.TLSConfig.InsecureSkipVerify:
 		e.add("tls", Note, "sslmode=require: encrypted, and it is not checked with whom", "Whoever can redirect the connection gets the password's proof and all data.", "sslmode=verify-full and sslrootcert=…")
 	default:
 		e.ok("tls", "encrypted, and the certificate is checked")
