@@ -217,7 +217,7 @@ func TestSettingsThatHurtAreFound(t *testing.T) {
 		level      Level
 		texts      []string
 	}{
-		{dsn, "role.superuser", Warn, []string{"nosuperuser"}},
+		{dsn, "role.superuser", Warn, []string{"create role app login"}},
 		{dsn, "timeouts.idle_in_transaction", Warn, []string{"alter role", "= '60s'"}},
 		{dsn, "timeouts.statement", Note, []string{"statement_timeout"}},
 		{dsn, "timeouts.lock", Note, []string{"lock_timeout"}},

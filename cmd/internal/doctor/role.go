@@ -32,7 +32,7 @@ func lookAtRole(ctx context.Context, e *exam) error {
 		e.add(
 			"role.superuser", Warn, fmt.Sprintf("role %s is a superuser", r.name),
 			"An injected statement may do anything, row security does not hold, and the connections that are reserved for emergencies are used up too.",
-			fmt.Sprintf("create role app login; grant … to app; -- and user=app in the DSN, or: alter role %s nosuperuser;", quoteIdent(r.name)),
+			"create role app login; grant … to app; -- and user=app in the DSN",
 		)
 	case r.bypassRLS:
 		e.add("role.bypassrls", Note, fmt.Sprintf("role %s is not bound by row security", r.name), "Policies on tables do not hold for the application.", "alter role "+quoteIdent(r.name)+" nobypassrls;")

@@ -111,7 +111,7 @@ func TestWhyATLSConnectionFailsIsSaid(t *testing.T) {
 	}
 
 	dir := dataOf(t, dsn+"&sslmode=require")
-	asServer(t, dir, "pg_hba.conf", []byte("hostssl all all 127.0.0.1/32 trust\n"))
+	asServer(t, dir, "pg_hba.conf", []byte("hostssl all postgres 127.0.0.1/32 trust\n"))
 	run(t, dsn+"&sslmode=require", "select pg_reload_conf()")
 	eventually(t, "the server takes nothing in clear", func() bool {
 		conn, err := pgx.Connect(t.Context(), dsn+"&sslmode=disable")
@@ -126,9 +126,12 @@ func TestWhyATLSConnectionFailsIsSaid(t *testing.T) {
 // eventually polls for a minute.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
+	end := time.After(time.Minute)
+	for !done() {
+		select {
+		case <-end:
 			t.Fatalf("it does not come about that %s", what)
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
