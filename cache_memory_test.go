@@ -35,7 +35,7 @@ type memoryShape struct {
 
 // lifeguard_cache_size is about the heap that is really used, whatever the results look like.
 func TestTheCacheUsesTheHeapThatItWasGiven(t *testing.T) {
-	const bound = 12 << 20
+	const bound = 8 << 20
 	for _, shape := range []memoryShape{
 		{name: "one number", columns: 1, rows: 1},
 		{name: "no row", columns: 3},
@@ -57,7 +57,7 @@ func TestTheCacheUsesTheHeapThatItWasGiven(t *testing.T) {
 			if q.store, err = cache.NewMemory(bound); err != nil {
 				t.Fatal(err)
 			}
-			for i := 0; q.store.Usage().Evictions < 200; i++ {
+			for i := 0; q.store.Usage().Evictions < 60; i++ {
 				for range 1 + shape.again {
 					shape.keep(q, reads, i)
 				}
@@ -65,7 +65,11 @@ func TestTheCacheUsesTheHeapThatItWasGiven(t *testing.T) {
 			used, usage := usedHeap()-before, q.store.Usage()
 			ratio := float64(used) / bound
 			t.Logf("%d entries use %.1f MB of %d: %.2f", usage.Entries, float64(used)/(1<<20), bound>>20, ratio)
-			if ratio < 0.9 || ratio > 1.1 {
+			most := 1.1
+			if shape.ready && raceDetector {
+				most = 1.3
+			}
+			if ratio < 0.9 || ratio > most {
 				t.Errorf("%.2f × the bound is in use; it says %+v", ratio, usage)
 			}
 			runtime.KeepAlive(q)

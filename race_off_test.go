@@ -1,0 +1,5 @@
+//go:build !race
+
+package lifeguard
+
+const raceDetector = false
