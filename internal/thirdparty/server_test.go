@@ -221,3 +221,35 @@ func TestTheCacheKeepsNothingOfAServerThatDoesNotTell(t *testing.T) {
 		t.Errorf("explained as %+v, error %v; want what is missing: pg_stat_activity", x, err)
 	}
 }
+
+// lifeguard_cache=cdc needs a log that can be decoded, and a role that may read it. Without, no
+// statement fails, nothing is kept, and why is told.
+func TestWithoutLogicalReplicationNothingIsKeptAndNothingFails(t *testing.T) {
+	t.Parallel()
+	logical := pgtest.NewServer(t, pgtest.Options{Settings: map[string]string{"wal_level": "logical"}}).DSN("postgres")
+	setUp := &world{db: openDB(t, "pgx", logical)}
+	setUp.exec(t, "create role reader login", "grant create on schema public to reader")
+	for reason, dsn := range map[string]string{
+		"wal_level": pgtest.DSN(t),
+		"forbidden": strings.Replace(logical, "postgres@", "reader@", 1),
+	} {
+		db := openDB(t, lifeguard.DriverName, dsn+"&lifeguard_cache=cdc")
+		w := &world{db: db}
+		w.exec(t, "create table pets (id int primary key, name text)")
+		connector, err := lifeguard.FromDB(db)
+		must(t, err)
+		eventually(t, "cdc is down", func() bool { st := connector.Stats().Cache.CDC; return st.State == "down" && st.Reason != "" })
+		for i := range 6 {
+			w.exec(t, fmt.Sprintf("insert into pets values (%d, 'Rex')", i))
+			var n int
+			must(t, db.QueryRowContext(t.Context(), "select count(*) from pets").Scan(&n))
+			if n != i+1 {
+				t.Fatalf("%d rows, want %d", n, i+1)
+			}
+		}
+		st := connector.Stats().Cache
+		if st.CDC.Reason != reason || st.Hits > 0 || st.Bypasses["unconfirmed"] == 0 {
+			t.Errorf("%s: the reason is %q; %d hits; bypassed for %v", reason, st.CDC.Reason, st.Hits, reasonsOf(st.Bypasses))
+		}
+	}
+}
