@@ -248,7 +248,7 @@ func (c *class) turnsBefore(r request) int {
 // makeRoomLocked evicts the newest waiter of the lowest class below c; or, in c itself,
 // the newest of a tenant whose line is longer than the newcomer's would be; or, of the
 // newest there, one whose fingerprint holds its half of the slots while the newcomer's
-// does not. So a flood of one class, tenant or statement fills the queue only until
+// does not, or that waits for a trial while the newcomer is known. So a flood of one class, tenant or statement fills the queue only until
 // others come. It reports whether there is room now.
 func (l *limiter) makeRoomLocked(c *class, r request, now time.Duration) bool {
 	if l.maxQueue == 0 {
@@ -262,8 +262,8 @@ func (l *limiter) makeRoomLocked(c *class, r request, now time.Duration) bool {
 		}
 	}
 	w := c.longestTenant(r.tenant)
-	if w == nil && !l.atCap(r.fingerprint) {
-		w = l.newestOverCap(c)
+	if w == nil {
+		w = l.newestOverCap(c, r)
 	}
 	if w == nil {
 		return false
@@ -303,11 +303,16 @@ func (c *class) longestTenant(tenant string) *waiter {
 	return longest.first(true)
 }
 
-// newestOverCap looks for a waiter whose fingerprint is at its cap.
-func (l *limiter) newestOverCap(c *class) *waiter {
+// newestOverCap looks for a waiter whose fingerprint is at its cap, and goes after r: if
+// r's is, too, for one of which nothing is known.
+func (l *limiter) newestOverCap(c *class, r request) *waiter {
+	over := l.atCap(r.fingerprint)
+	if over && l.untried(l.shapeOf(r)) {
+		return nil
+	}
 	w := c.newest
 	for range lookAhead {
-		if w == nil || l.atCap(w.fingerprint) {
+		if w == nil || l.atCap(w.fingerprint) && (!over || l.untried(l.shapes.find(w.fingerprint))) {
 			return w
 		}
 		w = w.older

@@ -49,11 +49,15 @@ func (l *limiter) untried(s *shape) bool {
 }
 
 // ownLocked returns what a hold of r will take for r's own decision, which needs less
-// than an estimate of what many do: from the first sample on. sure is false if it is by
-// class.
+// than an estimate of what many do: from the first sample on; and before that, as long as
+// the one that is being tried has already taken. sure is false if it is by class.
 func (l *limiter) ownLocked(r request, now time.Duration) (mean, dev time.Duration, sure bool) {
 	s := l.knownShape(r)
 	if s == nil {
+		if hold := l.triedLocked(r, now); hold > 0 {
+			return hold, 0, true
+		}
+
 		return l.expectLocked(r, now)
 	}
 	if s.n < shapeKnown {
@@ -61,6 +65,22 @@ func (l *limiter) ownLocked(r request, now time.Duration) (mean, dev time.Durati
 	}
 
 	return s.mean, s.dev, true
+}
+
+// triedLocked returns for how long one of r's shape has been at work, if nothing is known
+// of that but this. It looks through one word per slot.
+func (l *limiter) triedLocked(r request, now time.Duration) time.Duration {
+	if !l.untried(l.shapeOf(r)) {
+		return 0
+	}
+	longest := time.Duration(0)
+	for i, f := range l.fingerprints {
+		if f == r.fingerprint {
+			longest = max(longest, now-l.all[i].acquired)
+		}
+	}
+
+	return longest
 }
 
 // trialDue reports whether a statement should be tried for its shape's sake.

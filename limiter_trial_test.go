@@ -217,6 +217,78 @@ func TestOneOfANewShapeAtATime(t *testing.T) {
 	})
 }
 
+// What one of a new shape has already taken, the next of it will take, too: who has less
+// left is refused on arrival, while it waits, and when its turn comes.
+func TestATrialThatGoesOnTeaches(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	fresh := request{fingerprint: 2}
+	for name, ends := range map[string]func(t *testing.T, l *limiter, other *slot){
+		"on arrival": func(t *testing.T, l *limiter, _ *slot) {
+			t.Helper()
+			pass(80 * ms)
+			refusal(t, ask(within(t, 159*ms), l, fresh).err, ReasonDeadline)
+			if w := ask(within(t, 161*ms), l, fresh); w.done {
+				t.Errorf("161 ms are more than twice 80: %v", w.err)
+			}
+		},
+		"while it waits": func(t *testing.T, l *limiter, _ *slot) {
+			t.Helper()
+			w := ask(within(t, 350*ms), l, fresh)
+			pass(120 * ms)
+			if w.done {
+				t.Errorf("with 250 ms left after 100: %v", w.err)
+			}
+			pass(90 * ms)
+			refusal(t, w.err, ReasonDeadline)
+		},
+		"at its turn": func(t *testing.T, l *limiter, other *slot) {
+			t.Helper()
+			late, w := ask(within(t, 150*ms), l, fresh), ask(within(t, 170*ms), l, fresh)
+			pass(80 * ms)
+			l.release(other)
+			synctest.Wait()
+			refusal(t, late.err, ReasonDeadline)
+			if w.s == nil {
+				t.Errorf("with 90 ms left after 80: %v", w.err)
+			}
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			l := testLimiter(t, limiterConfig{limit: 2})
+			teach(t, l, request{fingerprint: 1}, 40, ms)
+			take(t, l, fresh)
+			ends(t, l, take(t, l, request{fingerprint: 1}))
+			if t.Failed() {
+				t.Log(name)
+			}
+			drain(l)
+		})
+	}
+}
+
+// Those of a new shape that wait for a trial do not keep others out of a full queue.
+func TestAKnownShapeFindsRoomAmongThoseThatAreTried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := testLimiter(t, limiterConfig{limit: 3, queue: 2})
+		known, fresh := request{fingerprint: 1}, request{fingerprint: 2}
+		teach(t, l, known, 40, time.Millisecond)
+		held := []*slot{take(t, l, fresh), take(t, l, known), take(t, l, known)}
+		a, b := ask(t.Context(), l, fresh), ask(t.Context(), l, fresh)
+		k := ask(t.Context(), l, known)
+		refusal(t, b.err, ReasonQueueFull)
+		if a.done || k.done {
+			t.Fatalf("the newest of them goes, and nobody else: %+v %+v", a, k)
+		}
+		refusal(t, ask(t.Context(), l, fresh).err, ReasonQueueFull) // but not for its like
+		for _, s := range held {
+			l.release(s)
+		}
+		drain(l)
+	})
+}
+
 // While one of a new shape is at work, the next of it waits only if somebody else can use
 // the slot.
 func TestANewShapeAloneLeavesNoSlotIdle(t *testing.T) {
