@@ -39,7 +39,14 @@ func openCachedCounted(t *testing.T, schema string, settings ...string) (*cached
 	dsn := pgtest.DSN(t)
 	plain := openDSN(t, dsn)
 	mustExec(t, plain, schema)
-	cfg := parse(t, withSettings(dsn, append([]string{"lifeguard_cache=local"}, settings...)...))
+	db, turns := openCounted(t, withSettings(dsn, append([]string{"lifeguard_cache=local"}, settings...)...))
+	return openCachedOn(t, db, plain, dsn), turns
+}
+
+// openCounted is openDSN over connections whose round trips are counted.
+func openCounted(t *testing.T, dsn string) (*sql.DB, *atomic.Int64) {
+	t.Helper()
+	cfg := parse(t, dsn)
 	turns := &atomic.Int64{}
 	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
@@ -54,7 +61,7 @@ func openCachedCounted(t *testing.T, schema string, settings ...string) (*cached
 	}
 	db := sql.OpenDB(connector)
 	t.Cleanup(func() { _ = db.Close() })
-	return openCachedOn(t, db, plain, dsn), turns
+	return db, turns
 }
 
 // A write that is known costs the round trips that it costs without a cache, and its
@@ -112,5 +119,41 @@ func TestWhatAWriteCostsInRoundTrips(t *testing.T) {
 		}
 		c.warm(allItems)
 		c.same("after "+w.name, allItems)
+	}
+}
+
+// A Connector without a cache tells those of the process that have one what it writes. That
+// costs it four round trips on each new connection, and nothing on one that is known.
+func TestWhatANeighbourWithoutACacheCosts(t *testing.T) {
+	const write = "update other set name = $1 where id = 1"
+	neighbour := func(c *cachedDB) (newConn, known int64) {
+		db, turns := openCounted(t, withSettings(c.dsn, "pool_max_conns=2"))
+		defer db.Close()
+		for range 3 { // the text is learnt, and what functions could do
+			mustExec(t, db, write, "x")
+		}
+		first, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Close()
+		mustExec(t, first, write, "x")
+		before := turns.Load()
+		mustExec(t, db, write, "x") // on the second connection
+		newConn = turns.Load() - before
+		before = turns.Load()
+		for range 5 {
+			mustExec(t, db, write, "x")
+		}
+		return newConn, (turns.Load() - before) / 5 // a connection that was idle for long is asked whether it lives
+	}
+	c := openCached(t, cacheSchema)
+	told, known := neighbour(c)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	alone, _ := neighbour(c)
+	if told-alone != 4 || known != 1 {
+		t.Errorf("%d round trips more on a new connection, and %d on a known one", told-alone, known)
 	}
 }
