@@ -24,7 +24,8 @@ import (
 //	             │ or an error between two rows
 //	             └─► live: the leader takes the lease back and reads on; without him closed
 //
-// In session mode the connection is the leader's for good, so he reads by himself.
+// In session mode the connection is the leader's for good, so he reads by himself. So does
+// one whose context never ends: he would wait for nothing else.
 type fetch struct {
 	*fill
 	call
@@ -55,12 +56,17 @@ func (c *Conn) fetch(ctx context.Context, e event, f *fill, x call) (driver.Rows
 	r := &fetch{fill: f, call: x, q: c.core.cache, conn: c.detach(), event: e, done: make(chan fetched, 1)}
 	f.over = true
 	f.flight.TakeOff()
-	fly := func() { r.land(r.readCatching()) }
 
-	if c.core.cfg.Mode == ModeSession {
+	switch {
+	case c.core.cfg.Mode == ModeSession:
 		r.ctx, r.cancel = context.WithCancel(ctx)
 		r.bound = func() bool { return true }
-		fly()
+		r.fly()
+		return c.arrive(ctx, r, <-r.done)
+	case ctx.Done() == nil: // the leader stays until it has landed
+		r.ctx, r.cancel = ctx, func() {}
+		r.bound = func() bool { return true }
+		r.fly()
 		return c.arrive(ctx, r, <-r.done)
 	}
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -68,7 +74,7 @@ func (c *Conn) fetch(ctx context.Context, e event, f *fill, x call) (driver.Rows
 	// Not among the goroutines that Close waits for: to the application this is a query in
 	// its own goroutine, which goes on over a Close as long as somebody waits for it. When
 	// nobody does any more, see Flights.Abandoned.
-	go fly()
+	go r.fly()
 	select {
 	case out := <-r.done:
 		return c.arrive(ctx, r, out)
@@ -142,24 +148,23 @@ func (r *fetch) land(out fetched) {
 // errPanicked is what is observed of such a statement.
 var errPanicked = errors.New("lifeguard: an argument's method panicked")
 
-// readCatching is read for a goroutine of our own, where the panic of an argument's method
-// would end the process.
-func (r *fetch) readCatching() (out fetched) {
+// fly reads, and lands whatever happens: the panic of an argument's method would end the
+// process if this is a goroutine of our own, and others may wait for the flight.
+func (r *fetch) fly() {
+	var out fetched
 	returned := false
 	defer func() {
-		if returned {
-			return
+		if !returned {
+			if out = (fetched{bad: recover()}); out.bad == nil {
+				out.bad = "lifeguard: an argument's method ended its goroutine"
+			}
+			_ = r.conn.executed(r.ctx, &r.event, errPanicked)
+			r.rest()
 		}
-		out = fetched{bad: recover()}
-		if out.bad == nil {
-			out.bad = "lifeguard: an argument's method ended its goroutine"
-		}
-		_ = r.conn.executed(r.ctx, &r.event, errPanicked)
-		r.rest()
+		r.land(out)
 	}()
 	out = r.read()
 	returned = true
-	return out
 }
 
 // read sends the query and reads its result as far as it may be kept. Only with live
@@ -240,7 +245,7 @@ func (c *Conn) sendRaw(ctx context.Context, x *call) (rows pgx.Rows, more bool, 
 		return nil, false, driver.ErrBadConn
 	}
 	values := make([]any, 1+len(x.args))
-	values[0] = pgx.QueryResultFormatsByOID(rowset.Formats())
+	values[0] = askedFormats
 	for i := range x.args {
 		values[1+i] = x.args[i].Value
 	}

@@ -103,8 +103,12 @@ func asStdlibWould(field pgconn.FieldDescription, format int16) bool {
 	return field.Format == format && formatsOfStdlib[field.DataTypeOID] == format
 }
 
-//nolint:gochecknoglobals // a constant
-var formatsOfStdlib = rowset.Formats()
+//nolint:gochecknoglobals // constants
+var (
+	formatsOfStdlib = rowset.Formats()
+
+	askedFormats any = pgx.QueryResultFormatsByOID(formatsOfStdlib) // pgx only reads it
+)
 
 var errPipeline = errors.New("lifeguard: the server answered out of turn")
 

@@ -3,6 +3,7 @@ package rowset
 import (
 	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -18,7 +19,7 @@ import (
 // of a known type may scan into a composite that only a registered type can fill, and
 // not in a replay, where it is an error.
 func Known(m *pgtype.Map, fields []pgconn.FieldDescription) bool {
-	plain := pgtype.NewMap()
+	plain := plainMap()
 	if !slices.EqualFunc(m.TryWrapScanPlanFuncs, plain.TryWrapScanPlanFuncs, sameFunc) {
 		return false
 	}
@@ -29,6 +30,11 @@ func Known(m *pgtype.Map, fields []pgconn.FieldDescription) bool {
 	}
 	return true
 }
+
+// plainMap is a default map to compare with. Nobody plans with it, so many may look at once.
+//
+//nolint:gochecknoglobals // a constant
+var plainMap = sync.OnceValue(pgtype.NewMap)
 
 // knownType compares identities, which is enough: a map that has no type of its own for
 // an OID answers with the shared one.
