@@ -20,6 +20,13 @@ func unshown() map[string]map[string]string {
 			"Conn.*": bySQL, "Stmt.*": bySQL, "Tx.*": bySQL, "Rows.*": bySQL, "Driver.*": bySQL,
 			"Connector.Connect": bySQL, "Connector.Driver": bySQL, "Connector.Close": bySQL + ", at DB.Close",
 		},
+		"cache": {
+			"Memory.Find": "is Get without a string", "Memory.Replace": "is Set, if nothing has come in between",
+			"Memory.Delete": "is Sweep for one", "Memory.Under": "is Usage of a part",
+			"Fence.*":     "Ledger.Raise makes one, and the examples end it both ways",
+			"Writes.None": "tells what was added", "Writes.Everything": "tells what was added", "Writes.Relations": "tells what was added",
+			"Writes.Reset": "is for a ROLLBACK",
+		},
 		"crud": {},
 		"lifeguardgorm": {
 			"Dialector.*": "called by GORM", "Labels.*": "called by GORM",
