@@ -68,6 +68,7 @@ func (s *deadlineStorm) impatient(ctx context.Context, t *testing.T) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(20+rand.IntN(60))*time.Millisecond)
 	defer cancel()
 	_, err := s.db.ExecContext(ctx, "select pg_sleep($1)", seconds)
+	deadline, _ := ctx.Deadline() // by the clock: on a busy machine the context learns of it later
 	switch {
 	case err == nil && seconds < 1:
 		s.answered.Add(1)
@@ -76,10 +77,10 @@ func (s *deadlineStorm) impatient(ctx context.Context, t *testing.T) {
 	case errors.Is(err, lifeguard.ErrOverloaded) && !errors.Is(err, context.DeadlineExceeded):
 		s.refused.Add(1)
 		time.Sleep(time.Millisecond) //nolint:forbidigo // a client's pause
-	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
+	case errors.Is(err, context.DeadlineExceeded) && !time.Now().Before(deadline):
 		s.late.Add(1)
 	default:
-		t.Errorf("a deadline, %v, is told as %v", ctx.Err(), err)
+		t.Errorf("a deadline %v ahead is told as %v", time.Until(deadline), err)
 	}
 }
 
