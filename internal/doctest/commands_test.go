@@ -163,7 +163,7 @@ func (w *workplace) text(t *testing.T, command string, tr trial) string {
 // run executes a command and returns all that it prints.
 func (w *workplace) run(t *testing.T, dir, command string, tr trial) string {
 	t.Helper()
-	limit := 4 * time.Minute
+	limit := 10 * time.Minute
 	if long() {
 		limit = 30 * time.Minute
 	}

@@ -106,8 +106,8 @@ func makeTrials() map[string]trial {
 		table["make "+target] = trial{how: planned, why: minutes, long: "make " + target, want: []string{want}}
 	}
 	for target, quick := range map[string]string{
-		"prove-linear": "PROOF_OPS=20000", "prove-programs": "PROOF_PROGRAMS=3 PROOF_HISTORY=30",
-		"prove-statements": "PROOF_STATEMENTS=300", "prove-gate": "PROOF_GATE=300",
+		"prove-linear": "PROOF_OPS=50000", "prove-programs": "PROOF_PROGRAMS=20 PROOF_HISTORY=300",
+		"prove-statements": "PROOF_STATEMENTS=1000", "prove-gate": "PROOF_GATE=6000",
 	} {
 		table["make "+target] = trial{how: planned, why: minutes, long: "make " + target + " " + quick, want: []string{"go test "}}
 	}
