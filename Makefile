@@ -65,6 +65,7 @@ PROOF_STATEMENTS ?= 100000
 PROOF_GATE       ?= 200000
 PROOF_HISTORY    ?= 3000
 PROOF_MUTANTS    ?= all
+PROOF_SHARED_OPS ?= 500000
 SEED             ?= $(shell date +%s)
 
 .PHONY: prove
@@ -87,6 +88,10 @@ prove-statements: ## every statement of the differential tests
 prove-gate: ## statements changed by chance, against the server's trees, locks and clock
 	LIFEGUARD_PROOF_GATE=$(PROOF_GATE) LIFEGUARD_PROOF_SEED=$(SEED) go test -C internal/catalog -count 1 -v -timeout 5h -run TestWhatIsLetThrough .
 	go test -C internal/catalog -run '^$$' -fuzz FuzzGate -fuzztime 2m .
+
+.PHONY: prove-redis
+prove-redis: ## three processes that share Redis, killed and cut off; half a million operations, judged by porcupine (PROOF_SHARED_OPS), 25 minutes
+	LIFEGUARD_PROOF_SHARED_OPS=$(PROOF_SHARED_OPS) LIFEGUARD_PROOF_SEED=$(SEED) go test -C internal/cacheproof -count 1 -v -timeout 5h -run TestWhatProcessesSee .
 
 .PHONY: prove-mutants
 prove-mutants: ## plant mistakes into the sources, and see each found (PROOF_MUTANTS=part of a name)
@@ -134,6 +139,10 @@ bench-cdc: ## lifeguard_cache=cdc: how soon it hears, what it costs the server a
 .PHONY: probe-fleet
 probe-fleet: ## lifeguard_fleet_budget with its real interval: processes start, stop and die, and shares move within 15 s
 	LIFEGUARD_FLEET_REAL=1 go test -count=1 -v -timeout 5m -run TestInstancesShareTheBudget .
+
+.PHONY: bench-redis
+bench-redis: ## lifeguard_redis: a look-up beside a bare round trip, three processes' reads, a restart; writes docs/cache-redis.md, 2 minutes
+	cd benchmarks && go run ./redis -out ../docs
 
 .PHONY: probe-cdc
 probe-cdc: ## lifeguard_cache=cdc for long: 6,000 rounds of the visibility race, 500,000 rows, a minute of the bound; reports the lag

@@ -20,7 +20,7 @@ func (c *Conn) guardBatch(ctx context.Context, text string) (*writing, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.fence(ctx, raw, q.effectsOf(c.ph, raw, t, v, nil)), nil
+	return c.fence(ctx, raw, q.effectsOf(c.ph, raw, t, v, nil))
 }
 
 // answered ends the writing when the server has answered COMMIT, or that there was none.

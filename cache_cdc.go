@@ -44,7 +44,9 @@ func newFollower(q *queryCache) *follower {
 	cfg := &q.core.cfg
 	f := &follower{q: q}
 	f.consumer = cdc.New(cdc.Config{
-		Connect: cfg.connectBeside, Cache: f, Streams: &inProcess.streams, Now: sinceStart, IdleAfter: cdcIdleAfter,
+		Connect: func(ctx context.Context, replication bool) (*pgconn.PgConn, error) {
+			return cfg.connectBeside(ctx, "lifeguard cdc", replication)
+		}, Cache: f, Streams: &inProcess.streams, Now: sinceStart, IdleAfter: cdcIdleAfter,
 		Bound: cfg.CacheBound, MaxLag: int64(cfg.CDCMaxLag), Publication: cfg.CDCPublication, PollEvery: cfg.CDCPoll,
 		Logger: cfg.Logger.With("pool", cfg.Name),
 	})
@@ -62,7 +64,7 @@ func sinceStart() time.Duration { return time.Since(processStart) }
 
 // connectBeside opens a connection that is not the pool's: it does not count against
 // pool_max_conns.
-func (c *Config) connectBeside(ctx context.Context, replication bool) (*pgconn.PgConn, error) {
+func (c *Config) connectBeside(ctx context.Context, name string, replication bool) (*pgconn.PgConn, error) {
 	connConfig := c.ConnConfig.Copy()
 	watcher := connConfig.BuildContextWatcherHandler
 	if err := c.beforeConnect(ctx, connConfig); err != nil {
@@ -70,7 +72,7 @@ func (c *Config) connectBeside(ctx context.Context, replication bool) (*pgconn.P
 	}
 	connConfig.BuildContextWatcherHandler = watcher // lifeguard_cancel=keep is the pool's
 	connConfig.AfterConnect = nil
-	connConfig.RuntimeParams["application_name"] = "lifeguard cdc"
+	connConfig.RuntimeParams["application_name"] = name
 	if replication {
 		connConfig.RuntimeParams["replication"] = "database"
 		connConfig.RuntimeParams["statement_timeout"] = "0" // a slot may have to wait for long

@@ -1,6 +1,7 @@
 package lifeguard
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
@@ -41,7 +42,8 @@ type queryCache struct {
 	blind    bool                 // sessions may change between two leases, so none is known
 	flights  cache.Flights
 	store    *cache.Memory
-	follower *follower // nil but in cdc mode
+	follower *follower               // nil but in cdc mode
+	shares   atomic.Pointer[sharing] // of site; nil without lifeguard_redis
 	maps     rowset.Maps
 
 	readyBytes atomic.Int64 // of results whose values are made, until the garbage collector has them
@@ -64,6 +66,7 @@ type queryCache struct {
 	unsettled  unsettled
 	unanswered atomic.Pointer[unanswered] // the latest; see refused
 	rawTold    sync.Once
+	otherTold  sync.Once
 	counts     cacheCounts
 	rule       worthRule
 }
@@ -116,9 +119,9 @@ type kept struct {
 	set   rowset.Set
 }
 
-// keep stores a result whose query was sent after the snapshot was captured.
-func (q *queryCache) keep(key string, k *kept, s cache.Snapshot, captured time.Duration) {
-	k.entry = cache.Entry{Rows: &k.set, Snapshot: s, Stored: captured}
+// keep stores what a fill has brought: its query was sent after the snapshot was captured.
+func (q *queryCache) keep(key string, k *kept, f *fill) {
+	k.entry = cache.Entry{Rows: &k.set, Snapshot: f.snapshot, Stored: f.captured, Proof: f.proof()}
 	if !q.serves(&k.entry) {
 		return
 	}
@@ -165,20 +168,6 @@ func (q *queryCache) connectionLost() {
 	}
 }
 
-// raise puts a fence up where the connection is.
-func (ph *physical) raise(w *cache.Writes) *cache.Fence {
-	if ph.cached.site == nil {
-		return nil // see watch
-	}
-	return ph.cached.site.ledger.Raise(w)
-}
-
-func (ph *physical) raiseEverything() *cache.Fence {
-	var w cache.Writes
-	w.AddEverything()
-	return ph.raise(&w)
-}
-
 // close ends the timers, lets go of the site, and leaves to others what has to be asked
 // for. Sweeps that run are the pool's to wait for.
 func (q *queryCache) close() {
@@ -206,8 +195,16 @@ func (q *queryCache) close() {
 		p.exit(q)
 	}
 	q.unsettled.close()
+	q.shares.Load().letGo()
 	if p != nil {
 		p.letGo()
+	}
+}
+
+// awaitSharing waits for what lifeguard_redis has started, unless somebody else needs it.
+func (q *queryCache) awaitSharing() {
+	if q != nil {
+		q.shares.Load().await()
 	}
 }
 
@@ -220,7 +217,12 @@ type ruling struct {
 	reason   string // why no result is kept; empty if it is
 	reads    cache.Dependencies
 	option   CacheOption // of the text's hints
+	shared   *sharing    // of the site that was asked; nil without lifeguard_redis
 
+	relations []uint32          // that it reads, in order; with shared
+	sharedKey [sha256.Size]byte // of the text and the session, the same in every process; with shared
+
+	sharable  atomic.Bool                    // a fill has shown that any connection decodes its results
 	columns   atomic.Pointer[rowset.Columns] // of the latest result
 	skipUntil atomic.Int64                   // on the limiter's clock: results were too large
 	alien     atomic.Bool                    // types that only the connection can decode

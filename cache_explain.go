@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lifeguard-go/lifeguard/cache/rediscache"
 	"github.com/lifeguard-go/lifeguard/internal/catalog"
 	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
@@ -53,6 +54,11 @@ type CacheExplanation struct {
 	Hits    uint64 `json:"hits"`
 	// Entry is the result in memory for exactly these arguments, or nil.
 	Entry *CacheEntry `json:"entry"`
+	// Redis is what lifeguard_redis says of exactly these arguments at the moment: same (what
+	// memory has still stands), value (there is a result in Redis), miss, fenced (a write is
+	// under way), unconfirmed (it is not known what other processes write), unreachable, or
+	// private (the arguments are of types that are not shared). Empty without lifeguard_redis.
+	Redis string `json:"redis,omitempty"`
 }
 
 // CacheTable is a table that a result depends on.
@@ -162,7 +168,7 @@ func (c *Conn) explain(ctx context.Context, t *cachedText, args []driver.NamedVa
 		reason = bypassNoCache
 	}
 	if reason == "" {
-		reason = c.explainMemory(&x, t, s, args)
+		reason = c.explainMemory(ctx, &x, t, s, args)
 	}
 	switch {
 	case reason != "":
@@ -176,7 +182,7 @@ func (c *Conn) explain(ctx context.Context, t *cachedText, args []driver.NamedVa
 
 // explainMemory says what memory has of a text, and why it has nothing of these arguments, if
 // it never will.
-func (c *Conn) explainMemory(x *CacheExplanation, t *cachedText, s *cacheSession, args []driver.NamedValue) (reason string) {
+func (c *Conn) explainMemory(ctx context.Context, x *CacheExplanation, t *cachedText, s *cacheSession, args []driver.NamedValue) (reason string) {
 	q := c.core.cache
 	x.Hits = t.hits.sum()
 	v := t.in(s)
@@ -193,8 +199,28 @@ func (c *Conn) explainMemory(x *CacheExplanation, t *cachedText, s *cacheSession
 		if set, ok := e.Rows.(interface{ Len() int }); ok {
 			x.Entry.Rows = set.Len()
 		}
+		x.Redis = c.explainRedis(ctx, v, e.Proof)
+		return ""
 	}
+	x.Redis = c.explainRedis(ctx, v, "")
 	return ""
+}
+
+// explainRedis asks Redis as a query would.
+func (c *Conn) explainRedis(ctx context.Context, v *ruling, proof string) string {
+	if v.shared == nil {
+		return ""
+	}
+	ask := c.sharedQuestion(v)
+	ask.Have = proof
+	a, err := v.shared.space.Look(ctx, ask)
+	switch {
+	case err != nil:
+		return "unreachable"
+	case c.private && a.State == rediscache.Miss:
+		return "private"
+	}
+	return string(a.State)
 }
 
 func (x CacheExplanation) because(reason string) CacheExplanation {

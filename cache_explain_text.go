@@ -63,6 +63,7 @@ func (x CacheExplanation) String() string {
 			entry = fmt.Sprintf("%d rows, about %d bytes, %s old", x.Entry.Rows, x.Entry.Bytes, x.Entry.Age.Round(time.Millisecond))
 		}
 		line("entry", entry)
+		line("redis", x.Redis)
 	}
 	return b.String()
 }

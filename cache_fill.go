@@ -162,6 +162,7 @@ func (r *fetch) fly() {
 			r.rest()
 		}
 		r.land(out)
+		r.share(out.set)
 	}()
 	out = r.read()
 	returned = true
@@ -192,6 +193,7 @@ func (r *fetch) read() fetched {
 		r.ruling.alien.Store(true)
 		return r.readOn(b, rows, types, more)
 	}
+	r.mayShare(types)
 	for ; more; more = rows.Next() {
 		if !b.Add(rows.RawValues()) {
 			r.ruling.skipUntil.Store(int64(r.q.core.limiter.now() + skipFor))
@@ -207,7 +209,7 @@ func (r *fetch) read() fetched {
 	c.rowsClosed(r.ctx, &r.event)
 	r.rest()
 	if !r.alone {
-		r.q.keep(key, k, r.snapshot, r.captured)
+		r.q.keep(key, k, r.fill)
 	}
 	return fetched{set: &k.set}
 }

@@ -96,7 +96,7 @@ func (m *memoryShape) keep(q *queryCache, reads cache.Dependencies, i int) (key 
 	s, _ := reads.Capture()
 	k := new(kept)
 	key = b.SetUnder(key, &k.set, pgconn.NewCommandTag(fmt.Sprint("SELECT ", m.rows)))
-	q.keep(key, k, s, 0)
+	q.keep(key, k, &fill{snapshot: s})
 	if m.ready {
 		q.makeReady([]byte(key), &k.entry, true)
 	}

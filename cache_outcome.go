@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/lifeguard-go/lifeguard/cache"
 	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
 
@@ -41,7 +40,7 @@ type lostCommit struct {
 	waits   waitsFor
 	pid     int64
 	started string // empty if that was never read
-	fence   *cache.Fence
+	fence   *fence
 	ddl     bool
 	forever bool            // the process number is not the server's
 	opened  time.Duration   // when its connection was there, on the limiter's clock
@@ -85,14 +84,14 @@ func (u *unsettled) size() int {
 }
 
 // add takes over a fence whose commit was sent on a connection that is lost.
-func (u *unsettled) add(ph *physical, fence *cache.Fence, ddl bool) {
+func (u *unsettled) add(ph *physical, fence *fence, ddl bool) {
 	if l := newLost(ph, fence, ddl); l != nil {
 		u.adopt([]*lostCommit{l})
 	}
 }
 
 // newLost names what has to be asked for; it is nil if that is nothing.
-func newLost(ph *physical, fence *cache.Fence, ddl bool) *lostCommit {
+func newLost(ph *physical, fence *fence, ddl bool) *lostCommit {
 	if fence == nil && !ddl || ph.cached.site == nil { // see watch
 		return nil
 	}

@@ -1,6 +1,7 @@
 package lifeguard
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"fmt"
@@ -35,6 +36,7 @@ type fill struct {
 	captured time.Duration  // when, on the limiter's clock
 	flight   *cache.Flight
 	doubt    cdc.Doubt // what must be visible when the query is sent, for its result to be kept
+	shared   *asked    // of Redis; nil without lifeguard_redis
 	over     bool      // landed, or somebody else's to land
 }
 
@@ -89,15 +91,15 @@ func (c *Conn) fromMemory(ctx context.Context, x *call) (driver.Rows, *fill, err
 	}
 	if reason == "" {
 		for range looks {
-			rows, f, err := c.look(ctx, v, option)
-			if rows != nil || err != nil {
-				return rows, nil, err
+			a, err := c.look(ctx, v, option)
+			if a.rows != nil || err != nil {
+				return a.rows, nil, err
 			}
-			if f != nil {
+			if a.fill != nil {
 				c.asked = cacheAnswer{outcome: cacheMiss}
-				return nil, f, nil
+				return nil, a.fill, nil
 			}
-			if reason = q.skips(v); reason != "" {
+			if reason = cmp.Or(a.reason, q.skips(v)); reason != "" {
 				break
 			}
 			if reason = q.whyNot(v); reason != bypassFlight {
@@ -238,7 +240,7 @@ func (c *Conn) question(v *ruling, args []driver.NamedValue) (reason string) {
 	case clock:
 		return bypassClock
 	}
-	c.key = b
+	c.key, c.private = b, v.shared != nil && !cache.Portable(args)
 	return ""
 }
 
@@ -295,48 +297,80 @@ func madeSafely(v any, method func() (driver.Value, error)) (made any) {
 	return value
 }
 
+// looked is what look has found: rows, a fill to the first who asks, or nothing, perhaps with
+// the reason.
+type looked struct {
+	rows   driver.Rows
+	fill   *fill
+	reason string
+}
+
 // look answers from memory, or waits for the flight of the same question. It returns a
 // fill to the first who asks it, and nothing if the flight brought nothing to share.
-func (c *Conn) look(ctx context.Context, v *ruling, option CacheOption) (driver.Rows, *fill, error) {
+func (c *Conn) look(ctx context.Context, v *ruling, option CacheOption) (looked, error) {
 	q := c.core.cache
 	option = option.and(v.option)
-	if e, ok := q.store.Find(c.key); ok && q.serves(e) && (option == 0 || option.allows(q.core.limiter.now()-e.Stored)) {
-		v.text.hits.add(c.shard)
-		sampled := q.counts.hits.add(c.shard, e, q.core.limiter)
-		set := rowsOf(e.Rows)
-		if set.Values() >= readyValues && !set.IsReady() {
-			set = q.makeReady(c.key, e, sampled)
-		}
-		return set.Rows(&q.maps), nil, nil
+	e := c.inMemory(option)
+	if q.core.cfg.Redis != "" {
+		return c.lookShared(ctx, v, option, e)
+	}
+	if e != nil {
+		return looked{rows: c.hit(v, e)}, nil
 	}
 	if !q.follower.current() {
-		return nil, nil, nil
+		return looked{}, nil
 	}
 	captured := q.core.limiter.now()
 	snapshot, ok := v.reads.Capture()
 	if !ok {
-		return nil, nil, nil
+		return looked{}, nil
 	}
 	key := string(c.key)
-	flight, leads := q.flights.Join(ctx, option.flight(key, captured), &snapshot, q.core.limiter.urgency(ctx))
+	return c.join(ctx, option.flight(key, captured), &fill{ruling: v, key: key, snapshot: snapshot, captured: captured})
+}
+
+// inMemory is the entry that may be served as far as this process knows; nil if there is none.
+func (c *Conn) inMemory(option CacheOption) *cache.Entry {
+	q := c.core.cache
+	e, ok := q.store.Find(c.key)
+	if !ok || !q.serves(e) || option != 0 && !option.allows(q.core.limiter.now()-e.Stored) {
+		return nil
+	}
+	return e
+}
+
+// hit serves an entry.
+func (c *Conn) hit(v *ruling, e *cache.Entry) driver.Rows {
+	q := c.core.cache
+	v.text.hits.add(c.shard)
+	sampled := q.counts.hits.add(c.shard, e, q.core.limiter)
+	set := rowsOf(e.Rows)
+	if set.Values() >= readyValues && !set.IsReady() {
+		set = q.makeReady(c.key, e, sampled)
+	}
+	return set.Rows(&q.maps)
+}
+
+// join joins the flight of a name. Who leads it has f to fill.
+func (c *Conn) join(ctx context.Context, name string, f *fill) (looked, error) {
+	q := c.core.cache
+	flight, leads := q.flights.Join(ctx, name, &f.snapshot, q.core.limiter.urgency(ctx))
 	if leads {
-		return nil, &fill{
-			ruling: v, key: key, snapshot: snapshot, captured: captured, flight: flight,
-			doubt: q.follower.doubt(v), // after Capture
-		}, nil
+		f.flight, f.doubt = flight, q.follower.doubt(f.ruling) // after Capture
+		return looked{fill: f}, nil
 	}
 	rows, err := flight.Wait(ctx)
 	if ctx.Err() != nil && err != nil {
 		c.core.metrics.answered(outcomeOf(ctx.Err()))
-		return nil, nil, &cancelledError{ctxErr: ctx.Err(), pgErr: ctx.Err()}
+		return looked{}, &cancelledError{ctxErr: ctx.Err(), pgErr: ctx.Err()}
 	}
 	if rows == nil {
-		return nil, nil, nil
+		return looked{}, nil
 	}
 	q.counts.shared.Add(1)
-	v.text.hits.add(c.shard)
+	f.ruling.text.hits.add(c.shard)
 	c.core.metrics.answered(outcomeOK)
-	return rowsOf(rows).Rows(&q.maps), nil, nil
+	return looked{rows: rowsOf(rows).Rows(&q.maps)}, nil
 }
 
 func rowsOf(r cache.Rows) *rowset.Set { return r.(*rowset.Set) } //nolint:errcheck,forcetypeassert // nothing else is stored

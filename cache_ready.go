@@ -33,7 +33,7 @@ func (q *queryCache) makeReady(key []byte, e *cache.Entry, sampled bool) *rowset
 	if !set.Ready(&k.set, &q.maps) {
 		return set
 	}
-	k.entry = cache.Entry{Rows: &k.set, Snapshot: e.Snapshot, Stored: e.Stored}
+	k.entry = cache.Entry{Rows: &k.set, Snapshot: e.Snapshot, Stored: e.Stored, Proof: e.Proof}
 	size := int64(k.set.Size())
 	q.readyBytes.Add(size)
 	runtime.AddCleanup(k, func(of *atomic.Int64) { of.Add(-size) }, &q.readyBytes)

@@ -126,6 +126,9 @@ func reasonsElsewhere() map[string]string {
 		"unpublished":        "lifeguard_cache=cdc",
 		"unsettled":          "lifeguard_cache=cdc",
 		"raw":                "a connection in Raw",
+		"redis_unreachable":  "TestARedisThatFailsCostsResultsAndNothingElse",
+		"redis_unconfirmed":  "TestAWriterWithoutRedisKeepsTheOthersFromServing",
+		"redis_differs":      "TestTwoPoolsWithTwoRedisesKeepNothing",
 		"server_refuses":     "TestARefusalIsRememberedAndNamed",
 		"other":              "none",
 	}

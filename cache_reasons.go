@@ -30,6 +30,9 @@ var sentences = map[string]string{
 	bypassUnconfirmed:  "With lifeguard_cache=cdc: it is not known that everything others wrote until lifeguard_cache_bound ago has been heard of.",
 	bypassUnpublished:  "With lifeguard_cache=cdc: it reads a table whose changes are not in the log, for want of a replica identity or of the publication.",
 	bypassUnsettled:    "With lifeguard_cache=cdc: a commit to its tables was heard of, and may not be visible yet.",
+	bypassRedis:        "With lifeguard_redis: Redis did not answer within its budget, or has not lately.",
+	bypassApart:        "With lifeguard_redis: it is not known what other processes write. One of them can announce nothing in Redis or uses another one, or everything in Redis was forgotten less than six seconds ago.",
+	bypassOtherRedis:   "With lifeguard_redis: another pool of this process shares the same database through another Redis.",
 	bypassOther:        "For a reason without a name.",
 
 	string(catalog.NotARead):          "It is no query.",

@@ -61,11 +61,11 @@ func (u *unsettled) suspect(p *site) {
 	u.mu.Unlock()
 	var everything cache.Writes
 	everything.AddEverything()
-	u.adopt([]*lostCommit{{waits: waitsForLife, fence: p.ledger.Raise(&everything), site: p.again()}})
+	u.adopt([]*lostCommit{{waits: waitsForLife, fence: &fence{local: p.ledger.Raise(&everything)}, site: p.again()}})
 }
 
 // later leaves the end of a fence to what it waits for.
-func (u *unsettled) later(ph *physical, fence *cache.Fence, waits waitsFor) {
+func (u *unsettled) later(ph *physical, fence *fence, waits waitsFor) {
 	if fence == nil || ph.cached.site == nil {
 		return
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/lifeguard-go/lifeguard/cache"
 	"github.com/lifeguard-go/lifeguard/internal/catalog"
 )
 
@@ -38,13 +37,14 @@ type cachedConn struct {
 	standby bool
 	async   bool // commits do not wait for their log
 	proxied bool
-	site    *site        // the database; nil until it was asked for
-	nowhere bool         // the server does not tell
-	barred  bool         // … though it is PostgreSQL
-	era     uint64       // of sites, when the connection was last looked at
-	simple  bool         // texts are sent without their parameters' types being asked for
-	tx      cachedTx     // of the open transaction
-	raw     *cache.Fence // see guardRaw
+	site    *site    // the database; nil until it was asked for
+	shares  *sharing // of site, held; nil without lifeguard_redis
+	nowhere bool     // the server does not tell
+	barred  bool     // … though it is PostgreSQL
+	era     uint64   // of sites, when the connection was last looked at
+	simple  bool     // texts are sent without their parameters' types being asked for
+	tx      cachedTx // of the open transaction
+	raw     *fence   // see guardRaw
 	inRaw   bool
 	rawLong *time.Timer // see tellOfRaw
 }

@@ -120,7 +120,7 @@ func (q *queryCache) locate(ctx context.Context, ph *physical) error {
 // and fence everything off where they are.
 func (q *queryCache) settleAt(ph *physical, name siteName) {
 	p := inProcess.hold(name)
-	ph.cached.site = p
+	ph.cached.site, ph.cached.shares = p, p.share(q)
 	if q.site.Load() == p {
 		return
 	}
@@ -131,6 +131,7 @@ func (q *queryCache) settleAt(ph *physical, name siteName) {
 		return
 	}
 	q.site.Store(p.again())
+	q.shares.Swap(p.share(q)).letGo()
 	q.catalog.Share(p.generations)
 	q.unsettled.adopt(p.enter(q))
 	if old != nil {
@@ -146,6 +147,8 @@ func (cc *cachedConn) leaveSite() {
 		cc.barred = false
 	}
 	if cc.site != nil {
+		cc.shares.letGo()
+		cc.shares = nil
 		cc.site.letGo()
 		cc.site = nil
 	}

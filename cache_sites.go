@@ -30,6 +30,7 @@ type site struct {
 	name        siteName
 	ledger      *cache.Ledger
 	generations *catalog.Generations
+	sharing     atomic.Pointer[sharing]       // nil without lifeguard_redis; replaced under sites.mu
 	raws        atomic.Int64                  // connections in the application's own hands
 	readers     atomic.Pointer[[]*queryCache] // told when versions have grown; replaced, never changed
 
@@ -162,8 +163,12 @@ func (p *site) doubtOthers() {
 	inProcess.mu.Lock()
 	defer inProcess.mu.Unlock()
 	for _, other := range inProcess.known {
-		if other != p && other.name.started == p.name.started {
-			other.doubt()
+		if other == p || other.name.started != p.name.started {
+			continue
+		}
+		other.doubt()
+		if s := other.sharing.Load(); s != nil {
+			go s.schemaChanged()
 		}
 	}
 }

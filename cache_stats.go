@@ -20,9 +20,10 @@ type CacheStats struct {
 	Unsettled     int               // commits whose outcome is not known yet
 	Entries       int
 	Bytes         int64
-	MaxBytes      int64     // lifeguard_cache_size
-	Evictions     uint64    // for want of room
-	CDC           *CDCStats // nil but with lifeguard_cache=cdc
+	MaxBytes      int64       // lifeguard_cache_size
+	Evictions     uint64      // for want of room
+	CDC           *CDCStats   // nil but with lifeguard_cache=cdc
+	Redis         *RedisStats // nil but with lifeguard_redis
 }
 
 // Why a query bypassed the cache, beside the reasons of package catalog.
@@ -58,7 +59,7 @@ var bypassReasons = []string{
 	bypassLeased, bypassNew, bypassSession, bypassFenced, bypassRaw, bypassArguments, bypassClock, bypassLarge, bypassUnprofitable, bypassTypes,
 	bypassUnlogged, bypassStandby, bypassProxied, bypassExecMode, bypassNowhere, bypassEarlier, bypassRefused, bypassNoCache,
 	bypassExcluded, bypassUnlisted, bypassFlight,
-	bypassUnconfirmed, bypassUnpublished, bypassUnsettled,
+	bypassUnconfirmed, bypassUnpublished, bypassUnsettled, bypassRedis, bypassApart, bypassOtherRedis,
 	string(catalog.NotARead), string(catalog.Several), string(catalog.Unreadable), string(catalog.Modifies),
 	string(catalog.LocksRows), string(catalog.SessionValue), string(catalog.ClockLiteral), string(catalog.ClockCast),
 	string(catalog.ClockType), string(catalog.Sample), string(catalog.SystemColumn), string(catalog.CatalogType),
@@ -96,6 +97,8 @@ func (i invalidation) String() string {
 type cacheCounts struct {
 	hits           hitCounts
 	shared, misses atomic.Uint64
+	fromRedis      atomic.Uint64
+	redis          lookCounts
 	bypassed       map[string]*atomic.Uint64 // never changed
 	invalidated    [invalidations]atomic.Uint64
 }
@@ -126,7 +129,7 @@ func (q *queryCache) stats() *CacheStats {
 		Mode: q.mode, TTL: q.ttl, Hits: q.counts.hits.total(), Ages: q.counts.hits.aged(), Shared: q.counts.shared.Load(), Misses: q.counts.misses.Load(),
 		Bypasses: make(map[string]uint64, len(bypassReasons)), Invalidations: make(map[string]uint64, invalidations),
 		Unsettled: q.unsettled.size(), Entries: usage.Entries, Bytes: usage.Bytes, MaxBytes: int64(q.core.cfg.CacheSize), Evictions: usage.Evictions,
-		CDC: q.follower.stats(),
+		CDC: q.follower.stats(), Redis: q.redisStats(),
 	}
 	for reason, n := range q.counts.bypassed {
 		st.Bypasses[reason] = n.Load()

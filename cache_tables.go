@@ -112,7 +112,8 @@ func sqlTables(names []string) ([]string, error) {
 // one of the pool's connections; an unknown one is an error, and then nothing has become
 // invalid. A partition stands for its whole table, a view for the queries that read it.
 // Names need a connection, for which it waits as a statement of High priority, and
-// half a minute at most; without names nothing is sent. Without a cache it does nothing.
+// half a minute at most; without names nothing is sent to PostgreSQL. With lifeguard_redis it holds for all
+// processes that share the database, and is an error if they cannot be told. Without a cache it does nothing.
 // It may be called concurrently.
 func (c *Connector) InvalidateCache(tables ...string) error {
 	names, err := sqlTables(tables)
@@ -130,8 +131,7 @@ func (c *Connector) InvalidateCache(tables ...string) error {
 	var w cache.Writes
 	if len(names) == 0 {
 		w.AddEverything()
-		q.invalidate(q.site.Load(), &w)
-		return nil
+		return q.invalidate(context.Background(), q.site.Load(), &w)
 	}
 	ctx, cancel := context.WithTimeout(WithPriority(context.Background(), High), invalidateLimit)
 	defer cancel()
@@ -152,8 +152,7 @@ func (c *Connector) InvalidateCache(tables ...string) error {
 		return fmt.Errorf("lifeguard: there is no table %s", tables[i])
 	}
 	w.Add(found...)
-	q.invalidate(conn.ph.cached.site, &w)
-	return nil
+	return q.invalidate(ctx, conn.ph.cached.site, &w)
 }
 
 const (
@@ -161,28 +160,35 @@ const (
 	invalidateLimit = 30 * time.Second
 )
 
-// invalidate makes results invalid in each ledger of a site.
-func (q *queryCache) invalidate(p *site, w *cache.Writes) {
+// invalidate makes results invalid in each ledger of a site, and for the other processes that
+// share it. If these cannot be told, it is an error.
+func (q *queryCache) invalidate(ctx context.Context, p *site, w *cache.Writes) error {
 	if p == nil {
-		return // nothing was ever read
+		return nil // nothing was ever read
 	}
 	q.counts.invalidated[causeManual].Add(1)
 	if w.Everything() {
 		p.generations.Next() // as after DDL
 	}
-	for _, l := range p.ledgers() {
-		l.Raise(w).Bump()
+	for _, q := range p.ageing() {
+		q.ageing.Raise(w).Bump()
 	}
+	f, err := p.raise(ctx, &whatIsWritten{rows: w, schema: w.Everything(), generation: p.generations.Now()})
+	if err != nil {
+		p.flush() // here at least
+		return err
+	}
+	f.Bump()
+	return nil
 }
 
-// ledgers are the one of all, and those of caches whose results only age.
-func (p *site) ledgers() []*cache.Ledger {
+// ageing are the caches whose results only age.
+func (p *site) ageing() (all []*queryCache) {
 	inProcess.mu.Lock()
 	defer inProcess.mu.Unlock()
-	all := []*cache.Ledger{p.ledger}
 	for _, q := range p.askers {
 		if q.mode == CacheTTL {
-			all = append(all, q.ageing)
+			all = append(all, q)
 		}
 	}
 	return all

@@ -119,17 +119,17 @@ func (q *queryCache) sessionWithin(ph *physical) *cacheSession {
 }
 
 // guardCommit puts up the fence of the open transaction. For what is not known yet it asks
-// the server, one round trip before COMMIT is sent.
-func (c *Conn) guardCommit(ctx context.Context) *writing {
+// the server, one round trip before COMMIT is sent. With an error COMMIT must not be sent.
+func (c *Conn) guardCommit(ctx context.Context) (*writing, error) {
 	q, err := c.watch(ctx)
 	if q == nil || err != nil {
-		return nil // in an era that it was not begun in; or the connection is lost, and COMMIT will say so
+		return nil, nil //nolint:nilerr,nilnil // in an era that it was not begun in; or the connection is lost, and COMMIT will say so
 	}
 	ph := c.ph
 	w := &writing{q: q, ph: ph, ends: commitsAll}
 	if ph.pg.TxStatus() != 'T' { // it has failed, so that COMMIT is ROLLBACK
 		w.ends = undoesAll
-		return w
+		return w, nil
 	}
 	tx := &ph.cached.tx
 	w.generation = ph.cached.generation()
@@ -151,12 +151,11 @@ func (c *Conn) guardCommit(ctx context.Context) *writing {
 		}
 	}
 	if tx.writes.None() && tx.schema == ruledOut {
-		return nil
+		return nil, nil //nolint:nilnil // nothing is changed
 	}
 	w.schema, w.pieces = tx.schema, tx.pieces
 	w.async = tx.async || ph.cached.async
-	w.raise(&tx.writes)
-	return w
+	return w, w.raise(ctx, &tx.writes)
 }
 
 // guardRollback is guard for ROLLBACK, in whichever form.

@@ -30,7 +30,7 @@ import (
 type writing struct {
 	q      *queryCache
 	ph     *physical
-	fence  *cache.Fence
+	fence  *fence
 	cause  invalidation
 	schema doubt // may have changed the catalog
 	ends   ending
@@ -80,11 +80,12 @@ func (c *Conn) guard(ctx context.Context, x *call, f *fill) (*writing, error) {
 	if c.confirm(f, v) {
 		return nil, nil //nolint:nilnil // it only reads
 	}
-	return c.fence(ctx, x.st, q.effectsOf(c.ph, x.st, t, v, x.args)), nil
+	return c.fence(ctx, x.st, q.effectsOf(c.ph, x.st, t, v, x.args))
 }
 
-// fence notes what a statement does, and puts up the fences that it needs.
-func (c *Conn) fence(ctx context.Context, st *sqltext.Statement, does effects) *writing {
+// fence notes what a statement does, and puts up the fences that it needs. With an error
+// nothing must be sent.
+func (c *Conn) fence(ctx context.Context, st *sqltext.Statement, does effects) (*writing, error) {
 	q, ph := c.core.keeper(), c.ph
 	idle := ph.pg.TxStatus() == 'I'
 	if does.settings.Change() {
@@ -97,32 +98,32 @@ func (c *Conn) fence(ctx context.Context, st *sqltext.Statement, does effects) *
 	case st.Kind == sqltext.Commit:
 		return c.guardCommit(ctx)
 	case st.Kind == sqltext.Rollback:
-		return c.guardRollback()
+		return c.guardRollback(), nil
 	default:
 		ph.cached.tx.note(&does)
 		if does.commits != besides && !does.reload {
-			return nil // until COMMIT
+			return nil, nil //nolint:nilnil // until COMMIT
 		}
 	}
 	if does.others != noOthers || does.reload || does.schema == likely {
 		writes.AddEverything()
 	}
 	if writes.None() && does.schema == ruledOut {
-		return nil // nothing is changed
+		return nil, nil //nolint:nilnil // nothing is changed
 	}
 	w := &writing{
 		q: q, ph: ph, schema: does.schema, pieces: does.commits != allOrNothing, opaque: does.opaque, reload: does.reload,
-		async: does.async || ph.cached.async, generation: ph.cached.generation(),
+		async: does.async || ph.cached.async, generation: does.generation,
 	}
 	if does.commits == besides {
 		w.schema = max(w.schema, perhaps)
 	}
-	w.raise(&writes)
-	return w
+	return w, w.raise(ctx, &writes)
 }
 
-// raise forgets what is about to change, and fences it off.
-func (w *writing) raise(writes *cache.Writes) {
+// raise forgets what is about to change, and fences it off. After an error the writing is
+// over.
+func (w *writing) raise(ctx context.Context, writes *cache.Writes) (err error) {
 	switch {
 	case w.schema == likely:
 		w.cause = causeDDL
@@ -133,7 +134,9 @@ func (w *writing) raise(writes *cache.Writes) {
 	default:
 		w.cause = causeWrite
 	}
-	w.fence = w.ph.raise(writes)
+	w.fence, err = w.q.raise(ctx, w.ph, &whatIsWritten{rows: writes, schema: w.schema != ruledOut, generation: w.generation})
+	w.over = err != nil
+	return err
 }
 
 // end takes the fence down when the statement, or its result, has ended with err, and not
@@ -181,6 +184,7 @@ func (w *writing) bump() {
 	w.q.counts.invalidated[w.cause].Add(1)
 	if surprised {
 		w.ph.cached.site.flush()
+		w.fence.widen()
 	}
 	switch {
 	case w.reload:
@@ -231,7 +235,10 @@ func (c *Conn) guardRaw(ctx context.Context) error {
 	cc.forgetSession()
 	if !cc.inRaw {
 		q.forgetCatalog(c.ph)
-		cc.raw, cc.inRaw = c.ph.raiseEverything(), true
+		if cc.raw, err = q.raise(ctx, c.ph, everything()); err != nil {
+			return err
+		}
+		cc.inRaw = true
 		if cc.site != nil {
 			cc.site.raws.Add(1)
 		}

@@ -164,6 +164,10 @@ type Config struct {
 	CacheExclude []string      // lifeguard_cache_exclude
 	CacheBound   time.Duration // lifeguard_cache_bound
 
+	// Redis makes CacheLocal hold for all processes that set it to the same Redis. It may hold a
+	// password, which no error, log line or metric shows.
+	Redis string // lifeguard_redis
+
 	CDCMaxLag      ByteSize      // lifeguard_cdc_max_lag
 	CDCPublication string        // lifeguard_cdc_publication
 	CDCPoll        time.Duration // lifeguard_cdc_poll
@@ -176,6 +180,9 @@ type Config struct {
 	// set, and fleetEvery the time between two looks at the others, for tests.
 	instance   string
 	fleetEvery time.Duration
+
+	// redisLinger and redisBudget are rediscache.Options, for tests.
+	redisLinger, redisBudget time.Duration
 
 	// registered is a name made by stdlib.RegisterConnConfig; stdlib alone can look it up.
 	registered string
@@ -328,6 +335,12 @@ var settings = []setting{
 		key: "lifeguard_cache_bound", initial: "100ms", allowed: "a duration of 10ms or more", low: int64(10 * time.Millisecond),
 		doc:   "with `lifeguard_cache=cdc`: age of what others have written above which no cached result is served; four small commits in this time keep it so, while somebody reads",
 		field: func(c *Config) any { return &c.CacheBound },
+	},
+	{
+		key: "lifeguard_redis", initial: "", shown: "none", secret: true,
+		allowed: "redis://[user:password@]host[:port][/db], rediss:// the same over TLS, redis+sentinel://host:port,host:port/master[/db] or redis+cluster://host:port,host:port",
+		doc:     "a Redis that the processes share which read and write the database: with `lifeguard_cache=local` they share results, and the promise holds for the writes of all that set it",
+		field:   func(c *Config) any { return &c.Redis },
 	},
 	{
 		key: "lifeguard_cdc_max_lag", initial: "1GiB", allowed: "bytes such as 256MiB, from 1MiB", low: 1 << 20,

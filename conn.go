@@ -56,10 +56,11 @@ type Conn struct {
 	wait     time.Duration // for admission
 	admitted time.Duration // when, on the limiter's clock; 0 if the lease is not new
 
-	asked  cacheAnswer // what the cache said to the query that is about to be sent
-	key    []byte      // of the latest query that memory was asked for
-	text   *cachedText // the latest that was known
-	textIn uint64      // when: the number of the young generation
+	asked   cacheAnswer // what the cache said to the query that is about to be sent
+	key     []byte      // of the latest query that memory was asked for
+	private bool        // … which no other process asks by the same key
+	text    *cachedText // the latest that was known
+	textIn  uint64      // when: the number of the young generation
 
 	ownsConnector bool
 	shard         uint8 // where hits are counted, modulo the number of shards

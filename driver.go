@@ -218,6 +218,7 @@ func (co *core) close() {
 	co.teller.Load().close()
 	inProcess.leave(co)
 	co.pool.close()
+	co.cache.awaitSharing()
 	if !again && co.metrics.registered {
 		co.cfg.Registerer.Unregister(co.metrics)
 	}

@@ -20,7 +20,8 @@ const (
 type cacheMetrics struct {
 	sharedBy [outcomes]atomic.Uint64
 
-	cdc *cdcMetrics
+	cdc   *cdcMetrics
+	redis *redisMetrics
 
 	answers, hits, ages, shared, misses, bypasses, invalidations *prometheus.Desc
 	entries, bytes, maxBytes, ttl, evictions, unsettled          *prometheus.Desc
@@ -29,6 +30,7 @@ type cacheMetrics struct {
 func newCacheMetrics(desc func(name, help string, variable ...string) *prometheus.Desc) *cacheMetrics {
 	return &cacheMetrics{
 		cdc:           newCDCMetrics(desc),
+		redis:         newRedisMetrics(desc),
 		answers:       desc("queries_total", queriesHelp, queriesLabels...),
 		hits:          desc("cache_hits_total", "Queries that were answered from memory; with lifeguard_cache=ttl perhaps by a stale result.", "mode"),
 		ages:          desc("cache_age_seconds", "Age of results when they were served from memory, of the first in every 16 hits; with lifeguard_cache=ttl so long they may have been stale.", "mode"),
@@ -58,6 +60,7 @@ func (m *metrics) answered(outcome queryOutcome) {
 
 func (m *cacheMetrics) describe(ch chan<- *prometheus.Desc) {
 	m.cdc.describe(ch)
+	m.redis.describe(ch)
 	for _, d := range []*prometheus.Desc{ // answers is the one of metrics
 		m.hits, m.ages, m.shared, m.misses, m.bypasses, m.invalidations, m.entries, m.bytes, m.maxBytes, m.ttl, m.evictions, m.unsettled,
 	} {
@@ -88,6 +91,7 @@ func (m *cacheMetrics) collect(st *CacheStats, ch chan<- prometheus.Metric, gaug
 		counter(m.invalidations, float64(n), cause)
 	}
 	m.cdc.collect(st.CDC, gauge, counter)
+	m.redis.collect(st.Redis, m.answers, ch, gauge, counter)
 	gauge(m.entries, float64(st.Entries))
 	gauge(m.bytes, float64(st.Bytes))
 	gauge(m.maxBytes, float64(st.MaxBytes))

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 
@@ -26,7 +27,10 @@ func metricsTable(t *testing.T) string {
 	_, registry := openMeasured(t, "postgres://u@127.0.0.1:1/shop", func(c *lifeguard.Config) {
 		c.Limit, c.FleetBudget, c.Cache = lifeguard.AutoLimit, 20, lifeguard.CacheCDC // so that nothing is missing
 	})
-	families, err := registry.Gather()
+	_, second := openMeasured(t, "postgres://u@127.0.0.1:1/shop", func(c *lifeguard.Config) {
+		c.Cache, c.Redis = lifeguard.CacheLocal, "redis://127.0.0.1:1" // which does not go with the first
+	})
+	families, err := prometheus.Gatherers{registry, renamed{second}}.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +42,25 @@ func metricsTable(t *testing.T) string {
 	}
 	b.WriteString("\n")
 	return b.String()
+}
+
+// renamed has a pool under another name, so that it may stand beside the first.
+type renamed struct{ of prometheus.Gatherer }
+
+// Gather implements prometheus.Gatherer.
+func (r renamed) Gather() ([]*dto.MetricFamily, error) {
+	families, err := r.of.Gather()
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "pool" {
+					other := "another"
+					l.Value = &other
+				}
+			}
+		}
+	}
+	return families, err
 }
 
 // labelsOf lists labels with their values, unless these are many; pool goes without

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lifeguard-go/lifeguard/cache/rediscache"
 )
 
 // setting describes one key of the DSN and its field in [Config].
@@ -23,6 +25,7 @@ type setting struct {
 	canBeOff  bool     // 0 in the DSN, -1 in the field
 	word      string   // in place of a number
 	wordValue int      // and what the field then is
+	secret    bool     // may hold a password, so errors do not quote it
 	doc       string
 	field     func(*Config) any // pointer to the field
 }
@@ -60,9 +63,6 @@ func takeSettings(cfg *Config, params map[string]string) error {
 			continue
 		}
 		i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
-		if key == redisKey {
-			return errRedis
-		}
 		if i < 0 {
 			return fmt.Errorf("lifeguard: unknown setting %q; known are %s", key, knownKeys())
 		}
@@ -73,12 +73,6 @@ func takeSettings(cfg *Config, params map[string]string) error {
 	}
 	return nil
 }
-
-// redisKey is a setting that this version does not have, and that nobody should take for
-// being in force.
-const redisKey = "lifeguard_redis"
-
-var errRedis = errors.New("lifeguard: lifeguard_redis is not there yet: this version caches in the process alone, by lifeguard_cache=local or ttl")
 
 // isSetting tells Lifeguard's keys, known or not, from the server's.
 func isSetting(key string) bool {
@@ -141,7 +135,7 @@ func (s *setting) set(cfg *Config, source, text string) error {
 			*field = -1
 		}
 	case *string:
-		if s.options != nil && !slices.Contains(s.options, text) {
+		if !s.takes(text) {
 			return s.invalid(source, text)
 		}
 		*field = text
@@ -163,11 +157,22 @@ func (s *setting) set(cfg *Config, source, text string) error {
 	return nil
 }
 
+// takes reports whether a text is allowed.
+func (s *setting) takes(text string) bool {
+	if s.secret {
+		return rediscache.CheckURL(text) == nil // the one that there is
+	}
+	return s.options == nil || slices.Contains(s.options, text)
+}
+
 func (s *setting) inRange(n int64) bool {
 	return n >= s.low && (s.high == 0 || n <= s.high)
 }
 
 func (s *setting) invalid(source, text string) error {
+	if s.secret {
+		return fmt.Errorf("lifeguard: %s must be %s", source, s.allowed)
+	}
 	return fmt.Errorf("lifeguard: %s must be %s, not %q", source, s.allowed, text)
 }
 
@@ -211,7 +216,7 @@ func (c *Config) validate() error {
 			valid = *field >= 0 && *field <= 1 || *field == -1 && s.canBeOff
 			shown = strconv.FormatFloat(*field, 'g', -1, 64)
 		case *string:
-			valid = *field == "" || s.options == nil || slices.Contains(s.options, *field)
+			valid = *field == "" || s.takes(*field)
 			shown = *field
 		case *[]string:
 			_, err := sqlTables(*field)
@@ -250,6 +255,9 @@ const initialMaxBytes ByteSize = 1 << 20
 func (c *Config) validateCache() error {
 	if c.Cache == CacheTTL && c.CacheTTL <= 0 {
 		return errors.New("lifeguard: lifeguard_cache=ttl needs lifeguard_cache_ttl: how old a served result may be, such as 5s")
+	}
+	if c.Redis != "" && c.Cache != CacheLocal {
+		return fmt.Errorf("lifeguard: lifeguard_redis needs lifeguard_cache=local, not %s", cmp.Or(c.Cache, CacheOff))
 	}
 	if c.CacheSize > 0 && c.CacheMaxBytes > max(c.CacheSize, initialMaxBytes) {
 		return fmt.Errorf("lifeguard: lifeguard_cache_max_bytes must not exceed lifeguard_cache_size (%v), not %v", c.CacheSize, c.CacheMaxBytes)

@@ -117,9 +117,12 @@ func (t *Tx) Commit() error {
 		return driver.ErrBadConn
 	}
 	_ = t.conn.ph.cancel.settle(t.ctx) // or it could hit the COMMIT
-	w := t.conn.guardCommit(t.ctx)
+	w, err := t.conn.guardCommit(t.ctx)
+	if err != nil {
+		return t.conn.turnedAway(t.ctx, commit, verbExecute, err)
+	}
 	_, e := t.conn.sending(t.ctx, commit, verbExecute)
-	err := t.tx.Commit()
+	err = t.tx.Commit()
 	w.end(err)
 	return t.conn.executed(t.ctx, &e, err)
 }

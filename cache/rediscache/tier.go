@@ -151,6 +151,15 @@ func (k kind) String() string {
 	return [...]string{"timeout", "network", "auth", "readonly", "full", "loading", "damaged", "format", "other"}[k]
 }
 
+// Kinds are all keys of Stats.Errors.
+func Kinds() []string {
+	all := make([]string, kinds)
+	for k := range kinds {
+		all[k] = k.String()
+	}
+	return all
+}
+
 // Kind sorts an error under one of the names in Stats.Errors. Unlike the error's text it
 // names neither hosts nor users.
 func Kind(err error) string {

@@ -24,6 +24,7 @@ func cache(p Params) Board {
 			{ID: 30, Title: "What is invalid, and since when", Panels: invalidPanels()},
 			{ID: 40, Title: "Memory", Panels: memoryPanels()},
 			{ID: 50, Title: "What others write (lifeguard_cache=cdc)", Panels: othersPanels()},
+			{ID: 60, Title: "Shared with other processes (lifeguard_redis)", Panels: redisPanels()},
 		},
 	}
 }

@@ -45,22 +45,27 @@ func expressions(t *testing.T) map[string]string {
 // its labels with their values. Nothing is sent to a server for it.
 func exported(t *testing.T) map[string]map[string]map[string]bool {
 	t.Helper()
-	cfg, err := lifeguard.ParseConfig("postgres://nobody@127.0.0.1:1/none?lifeguard_limit=auto&lifeguard_fleet_budget=10&lifeguard_cache=cdc")
-	if err != nil {
-		t.Fatal(err)
-	}
 	registry := prometheus.NewRegistry()
-	cfg.Registerer, cfg.Logger = registry, slog.New(slog.DiscardHandler)
-	connector, err := lifeguard.NewConnector(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := connector.Close(); err != nil {
-			t.Error(err)
+	for _, settings := range []string{ // which do not go together
+		"lifeguard_limit=auto&lifeguard_fleet_budget=10&lifeguard_cache=cdc",
+		"lifeguard_cache=local&lifeguard_name=shared&lifeguard_redis=redis://127.0.0.1:1",
+	} {
+		cfg, err := lifeguard.ParseConfig("postgres://nobody@127.0.0.1:1/none?" + settings)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	_ = connector.Stats() // what registers the metrics
+		cfg.Registerer, cfg.Logger = registry, slog.New(slog.DiscardHandler)
+		connector, err := lifeguard.NewConnector(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := connector.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		_ = connector.Stats() // what registers the metrics
+	}
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package rowset
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -87,6 +88,18 @@ func (c *Columns) Describe(descriptions []pgconn.FieldDescription) bool {
 		}
 	}
 	return true
+}
+
+// Under is s with other Columns that say the same, so that all sets of a statement share
+// them; nil if they do not.
+func (s *Set) Under(c *Columns) *Set {
+	if c == nil || !slices.Equal(s.columns.fields, c.fields) {
+		return nil
+	}
+	shared := *s
+	shared.columns = c
+	shared.size -= int32(s.columns.size) //nolint:gosec // of its own, which it was weighed with
+	return &shared
 }
 
 // newSet makes s a set, with a copy of the arena. The size is that of the Set alone. The key is

@@ -411,6 +411,7 @@ func TestRedisIsAsked(t *testing.T) {
 	dsn := pgtest.DSN(t)
 	redis := pgtest.Redis(t)
 	examine(t, Options{DSN: dsn, Redis: redis}).has(t, "redis", OK, "answers")
+	examine(t, Options{DSN: dsn + "&lifeguard_cache=local&lifeguard_redis=" + redis}).has(t, "redis", OK, "answers")
 	u, err := url.Parse(redis)
 	must(t, err)
 	u.User = url.UserPassword("nobody", "geheim")
