@@ -131,13 +131,25 @@ type linearHistory struct {
 	mu      sync.Mutex
 	records []record // guarded by mu
 	errors  []string // guarded by mu; what contradicts by itself
+
+	opaque int                 // one in so many writes is one that nobody can see through
+	tell   func(says, *record) // of writes, as they happen; nil but in a process that may be killed
 }
+
+// says is what is told of a write.
+type says string
+
+const (
+	saysBegin says = "begin"
+	saysEnd   says = "end"
+	saysNot   says = "not" // it was never asked to commit
+)
 
 // nextValue is never zero, and never one that a table begins with.
 var nextValue atomic.Int32
 
 func newLinearHistory(w *world, r *rand.Rand, length int) *linearHistory {
-	return &linearHistory{w: w, r: r, length: int64(length), begun: time.Now(), next: &nextValue}
+	return &linearHistory{w: w, r: r, length: int64(length), begun: time.Now(), next: &nextValue, opaque: 30}
 }
 
 func (h *linearHistory) now() time.Duration { return time.Since(h.begun) }
@@ -299,7 +311,7 @@ func (c *client) some(most int) (list []assignment) {
 // write records a write. Only one that was never asked to commit has surely not happened.
 func (c *client) write(ctx context.Context) {
 	kinds := writeKinds
-	if c.r.IntN(30) == 0 {
+	if c.r.IntN(c.h.opaque) == 0 {
 		kinds = opaqueKinds
 	}
 	kind := kinds[c.r.IntN(len(kinds))]
@@ -313,15 +325,21 @@ func (c *client) write(ctx context.Context) {
 	if kind.puts {
 		writes[0].register = 2*keys + c.r.IntN(keys)
 	}
-	begin := c.h.now()
-	err := kind.do(ctx, c, writes)
-	end := c.h.now()
-	if errors.Is(err, errNotAsked) {
-		return
+	r := record{client: c.id, what: kind.name, writes: writes, begin: c.h.now()}
+	if c.h.tell != nil {
+		c.h.tell(saysBegin, &r)
 	}
-	c.records = append(c.records, record{
-		client: c.id, what: kind.name, writes: writes, begin: begin, end: end, unknown: err != nil,
-	})
+	err := kind.do(ctx, c, writes)
+	r.end, r.unknown = c.h.now(), err != nil
+	says := saysEnd
+	if errors.Is(err, errNotAsked) {
+		says = saysNot
+	} else {
+		c.records = append(c.records, r)
+	}
+	if c.h.tell != nil {
+		c.h.tell(says, &r)
+	}
 }
 
 // transaction begins one and hands it over.

@@ -11,6 +11,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if job := os.Getenv(sharerEnv); job != "" {
+		os.Exit(share(job))
+	}
 	code := pgtest.Main(m, pgtest.Options{Settings: map[string]string{
 		"max_connections":           "200",
 		"max_prepared_transactions": "10",

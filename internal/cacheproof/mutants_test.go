@@ -28,6 +28,8 @@ type proof struct{ dir, test, says string }
 var (
 	linear   = proof{".", "TestWhatReadersSeeIsLinearizable", "not linearizable"}
 	sessions = proof{"../..", "TestAHistoryIsTheSameWithAndWithoutTheCache$/^one_session$/.*", "cached "} // settings that outlive a checkout
+	shared   = proof{"../..", "TestProcessesThatShareSeeOneDatabase|TestAWriterWithoutRedisKeepsTheOthersFromServing", "register "}
+	bypasses = proof{"../..", "TestAWriterWithoutRedisKeepsTheOthersFromServing", "the others bypass"}
 	lockstep = proof{"../..", "TestAProgramDoesTheSameWithAndWithoutTheCache", "a program of"}
 )
 
@@ -55,7 +57,7 @@ var mutants = []mutant{
 		"cache/flight.go", "\tname := s.name(key)\n", "\tname := key\n",
 	}}},
 	{"a fence raised when COMMIT has been sent", linear, longer, []patch{
-		{"cache_tx.go", "\tw.raise(&tx.writes)\n", "\tw.late = func() { w.raise(&tx.writes) }\n"},
+		{"cache_tx.go", "\treturn w, w.raise(ctx, &tx.writes)\n", "\tw.late = func() { _ = w.raise(ctx, &tx.writes) }\n\treturn w, nil\n"},
 		{"cache_write.go", "type writing struct {\n", "type writing struct {\n\tlate func()\n"},
 		{"cache_write.go", "\tw.over = true\n\tph := w.ph\n", "\tw.over = true\n\tif w.late != nil {\n\t\tw.late()\n\t}\n\tph := w.ph\n"},
 	}},
@@ -81,6 +83,20 @@ var mutants = []mutant{
 	{"TimeZone not in the key", sessions, steps, []patch{{
 		"internal/catalog/session.go", "\tkey, err := json.Marshal(state)", "\tdelete(state.Settings, \"TimeZone\")\n\tkey, err := json.Marshal(state)",
 	}}},
+	{"a write that the other processes do not hear of", shared, nil, []patch{{
+		"cache_fence.go", "\tif s == nil || f.local == nil && !what.schema {\n", "\tif s == nil || f.local != nil {\n",
+	}}},
+	{"an announcement that is taken back after COMMIT", shared, nil, []patch{{
+		"cache_fence.go", "\tf.shared.settle(true)\n", "\tf.shared.settle(false)\n",
+	}}},
+	{"Redis asked for the proof after the query", shared, nil, []patch{{
+		"cache_fill.go", "\t\tr.q.keep(key, k,",
+		"\t\ttime.Sleep(3 * time.Millisecond)\n\t\tif a, err := r.ruling.shared.space.Look(r.ruling.shared.ctx, r.shared.question); err == nil && a.Proof != \"\" {\n\t\t\tr.shared.answer = a\n\t\t}\n\t\tr.q.keep(key, k,",
+	}, {"cache_fill.go", "\t\"sync/atomic\"\n", "\t\"sync/atomic\"\n\t\"time\"\n"}}},
+	{"a writer without Redis that tells nobody", bypasses, nil, []patch{
+		{"cache_redis_keep.go", "\tif err := k.lock(ctx, lockOut); err != nil {\n", "\tif err := k.lock(ctx, lockOf(k.server)); err != nil {\n"},
+		{"cache_redis_keep.go", "\treturn k.letGoBut(ctx, lockOut)\n", "\treturn nil\n"},
+	}},
 	{"no closure over foreign keys", lockstep, more, []patch{{
 		"internal/catalog/load.go", "'delete', k.confdeltype IN ('c', 'n', 'd'), 'update', k.confupdtype IN ('c', 'n', 'd')", "'delete', false, 'update', false",
 	}}},
