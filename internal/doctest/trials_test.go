@@ -99,6 +99,8 @@ func makeTrials() map[string]trial {
 			how: planned, why: minutes, want: []string{"TestWhatReadersSee", "TestAProgramDoes", "TestTheIdioms", "FuzzGate"},
 		},
 		"make prove-mutants": {how: planned, why: minutes, want: []string{"TestEachMistake"}},
+		"make prove-redis":   {how: planned, why: minutes, long: "make prove-redis PROOF_SHARED_OPS=5000", want: []string{"TestWhatProcessesSee"}},
+		"make bench-redis":   {how: planned, why: "benchmarks/redis/redis_test.go runs it in short", want: []string{"go run ./redis"}},
 	}
 	for target, want := range map[string]string{
 		"settings": "TestTheReadmeListsEverySetting", "tuning": "Figures", "licences": "Licences", "grafana": "go run ./cmd/generate",
