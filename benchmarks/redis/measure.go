@@ -45,7 +45,7 @@ func start(ctx context.Context, o *options) (b *bench, err error) {
 	}
 	defer conn.Close(ctx)
 	if _, err := conn.Exec(ctx, fmt.Sprintf(`create table item (id int primary key, n bigint not null, filler text not null);
-		insert into item select i, i, repeat('x', 100) from generate_series(1, %d) i; analyze item`, o.rows)); err != nil {
+		insert into item select i, 7 * i, repeat('x', 100) from generate_series(1, %d) i; analyze item`, o.rows)); err != nil {
 		return b, err
 	}
 	return b, conn.QueryRow(ctx, "select current_setting('server_version')").Scan(&b.version)
@@ -96,7 +96,7 @@ type job struct {
 	Begun time.Time
 }
 
-// report is what it has seen.
+// outcome is what it has seen.
 type outcome struct {
 	InRedis, InMemory, InDatabase time.Duration // medians
 	Took                          time.Duration // since Begun, until all was read once
@@ -185,9 +185,9 @@ func (j *job) do(ctx context.Context) error {
 		}
 	}
 	r.outcome = outcome{}
-	ids := make([]int, j.Each)
-	for i := range ids {
-		ids[i] = i + 2
+	var ids []int
+	for i := range j.Each {
+		ids = append(ids, i+2)
 	}
 	if j.Reads > 0 {
 		zipf := rand.NewZipf(rand.New(rand.NewSource(j.Seed)), 1.1, 1, uint64(j.Rows-2)) //nolint:gosec // a benchmark
