@@ -51,28 +51,6 @@ func start(ctx context.Context, o *options) (b *bench, err error) {
 	return b, conn.QueryRow(ctx, "select current_setting('server_version')").Scan(&b.version)
 }
 
-// trip is the median of bare round trips.
-func (b *bench) trip(ctx context.Context, n int) (time.Duration, error) {
-	opts, err := redis.ParseURL(b.redis.URL())
-	if err != nil {
-		return 0, err
-	}
-	client := redis.NewClient(opts)
-	defer client.Close()
-	if err := client.Set(ctx, "bare", strings.Repeat("x", 350), 0).Err(); err != nil {
-		return 0, err
-	}
-	took := make([]time.Duration, n)
-	for i := range took {
-		begin := time.Now()
-		if err := client.Get(ctx, "bare").Err(); err != nil {
-			return 0, err
-		}
-		took[i] = time.Since(begin)
-	}
-	return median(took), nil
-}
-
 func median(took []time.Duration) time.Duration {
 	if len(took) == 0 {
 		return 0
@@ -90,6 +68,7 @@ type job struct {
 	Warm  bool   // wait until results are shared
 	Each  int    // read so many rows, one after the other
 	Twice bool   // and then again
+	Bare  bool   // with a bare round trip to Redis after each
 	Rows  int    // else of so many
 	Reads int    // by Zipf
 	Seed  int64
@@ -99,6 +78,7 @@ type job struct {
 // outcome is what it has seen.
 type outcome struct {
 	InRedis, InMemory, InDatabase time.Duration // medians
+	Bare                          time.Duration // of a GET between two of them
 	Took                          time.Duration // since Begun, until all was read once
 	Reads, FromDatabase           int
 }
@@ -176,6 +156,17 @@ func (j *job) do(ctx context.Context) error {
 		return err
 	}
 	r := &reader{db: db, of: of}
+	if j.Bare {
+		opts, err := redis.ParseURL(j.Redis)
+		if err != nil {
+			return err
+		}
+		r.client = redis.NewClient(opts)
+		defer r.client.Close()
+		if err := r.client.Set(ctx, "bare", strings.Repeat("x", 350), 0).Err(); err != nil {
+			return err
+		}
+	}
 	for warm := time.Now(); j.Warm && of.Stats().Cache.Redis.Lookups["same"] == 0; {
 		if _, err := r.read(ctx, 1); err != nil {
 			return err
@@ -207,6 +198,7 @@ func (j *job) do(ctx context.Context) error {
 		r.outcome.Reads, r.outcome.FromDatabase = reads, asked
 	}
 	r.outcome.InRedis, r.outcome.InMemory, r.outcome.InDatabase = median(r.redis), median(r.memory), median(r.database)
+	r.outcome.Bare = median(r.bare)
 	return json.NewEncoder(os.Stdout).Encode(r.outcome)
 }
 
@@ -214,7 +206,9 @@ func (j *job) do(ctx context.Context) error {
 type reader struct {
 	db                      *sql.DB
 	of                      *lifeguard.Connector
+	client                  *redis.Client // nil without bare round trips
 	redis, memory, database []time.Duration
+	bare                    []time.Duration
 	outcome                 outcome
 }
 
@@ -237,6 +231,14 @@ func (r *reader) all(ctx context.Context, ids []int) error {
 			r.outcome.FromDatabase++
 		}
 		before = after
+		if r.client == nil {
+			continue
+		}
+		begin := time.Now()
+		if err := r.client.Get(ctx, "bare").Err(); err != nil {
+			return err
+		}
+		r.bare = append(r.bare, time.Since(begin))
 	}
 	return nil
 }
