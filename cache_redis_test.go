@@ -3,6 +3,7 @@ package lifeguard_test
 import (
 	"context"
 	"database/sql"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,4 +192,22 @@ func TestWritesOfEveryKindAreAnnounced(t *testing.T) {
 type petRow struct {
 	ID int `db:"id"`
 	N  int `db:"n"`
+}
+
+func TestAClusterIsSharedThroughItsDSN(t *testing.T) {
+	dsn, _ := sharedDB(t, petSchema)
+	redis := "redis+cluster://" + strings.Join(pgtest.NewRedisCluster(t), ",")
+	const query = "select n from pet where id = $1"
+	db, c := openShared(t, dsn, redis)
+	until(t, db, c, "a hit", hits, query, 1)
+	until(t, db, c, "a fill", stored, query, 2)
+	if _, err := db.ExecContext(t.Context(), "update pet set n = 4 where id = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if n := number(t, db, query, 1); n != 4 {
+		t.Errorf("%d after the commit", n)
+	}
+	if st := c.Stats().Cache.Redis; st.Announced == 0 || st.State != "joined" {
+		t.Errorf("%+v", st)
+	}
 }

@@ -201,7 +201,7 @@ func TestURLs(t *testing.T) {
 	for _, good := range []string{
 		"redis://localhost", "redis://:sesame@localhost:6379/3", "rediss://me:sesame@localhost",
 		"redis+sentinel://:sesame@a:26379,b:26379,c/mymaster", "redis+sentinel://a/mymaster/2?sentinel_password=sesame",
-		"rediss+sentinel://a:1/m", "redis+cluster://me:sesame@a:7000,b:7001,c:7002", "rediss+cluster://a",
+		"rediss+sentinel://a:1/m", "redis cluster://a:7000,b:7001", "redis+cluster://me:sesame@a:7000,b:7001,c:7002", "rediss+cluster://a",
 	} {
 		if err := rediscache.CheckURL(good); err != nil {
 			t.Errorf("%s: %v", good, err)

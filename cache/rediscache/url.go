@@ -29,6 +29,7 @@ func dialer(text string) (func() redis.UniversalClient, error) {
 	if !found {
 		return nil, errURL
 	}
+	scheme = strings.ReplaceAll(scheme, " ", "+") // which it is in the query of another URL
 	secure := strings.HasPrefix(scheme, "rediss")
 	plain := "redis://"
 	if secure {
