@@ -183,7 +183,7 @@ func (s *sharedWorld) history(t *testing.T, n, length int) *linearHistory {
 func (s *sharedWorld) disturb(t *testing.T, n int) (victim *sharedProcess) {
 	t.Helper()
 	p := s.processes[s.r.IntN(len(s.processes))]
-	sleep(time.Duration(s.r.IntN(300)) * time.Millisecond)
+	sleep(time.Duration(1+s.r.IntN(300)) * time.Millisecond)
 	what := s.r.IntN(5)
 	if n == 1 || what == 0 { // whatever the chance
 		s.killed++
@@ -198,7 +198,7 @@ func (s *sharedWorld) disturb(t *testing.T, n int) (victim *sharedProcess) {
 	case 2, 3:
 		s.cut++
 		p.cable.set(false)
-		sleep(time.Duration(s.r.IntN(4)) * time.Second)
+		sleep(time.Duration(1+s.r.IntN(4)) * time.Second)
 		if s.r.IntN(2) == 0 {
 			p.cable.set(true)
 		}
