@@ -92,6 +92,7 @@ func goals(cells []cell) []goal {
 		atMost("transaction with one write, cache on ÷ off, time", in(transacted, byOn, byOff, nanoseconds), 1.05, " ×"),
 		atLeast("95 % reads, writes elsewhere: throughput ÷ pgx/stdlib", in(webMix, byOn, byPgx, perSecond), 5, " ×"),
 		atMost("95 % reads, writes elsewhere: p99 ÷ pgx/stdlib", in(webMix, byOn, byPgx, slowest), 1, " ×"),
+		atLeast("the same, each hundredth write to the same table: throughput", in(sharedMix, byOn, byPgx, perSecond), 5, " ×"),
 	}
 }
 
