@@ -147,7 +147,6 @@ type Config struct {
 	TxShare      float64       // lifeguard_tx_share
 	Nested       NestedMode    // lifeguard_nested
 	FleetBudget  int           // lifeguard_fleet_budget
-	Group        int           // lifeguard_group
 
 	Mode      Mode          // lifeguard_mode
 	Cancel    CancelMode    // lifeguard_cancel
@@ -267,11 +266,6 @@ var settings = []setting{
 		key: "lifeguard_tx_share", initial: "0", allowed: "a number such as 0.8, from 0 (off) to 1", canBeOff: true,
 		doc:   "part of the slots that transactions may take, so that single statements always get through",
 		field: func(c *Config) any { return &c.TxShare },
-	},
-	{
-		key: "lifeguard_group", initial: "0", allowed: "an integer from 0 (off) to 64", high: 64, canBeOff: true,
-		doc:   "short reads that a connection takes from the queue at once, while more wait than there are slots, and sends together, each as a transaction of its own",
-		field: func(c *Config) any { return &c.Group },
 	},
 	{
 		key: "lifeguard_nested", initial: string(NestedFront), allowed: "front or refuse",

@@ -56,8 +56,6 @@ type Conn struct {
 	wait     time.Duration // for admission
 	admitted time.Duration // when, on the limiter's clock; 0 if the lease is not new
 
-	ask     *groupAsk   // what may be sent together with others, while a lease is waited for
-	asks    groupAsk    // what ask points to
 	asked   cacheAnswer // what the cache said to the query that is about to be sent
 	key     []byte      // of the latest query that memory was asked for
 	private bool        // … which no other process asks by the same key
@@ -113,9 +111,8 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 		return rows, err
 	}
 	defer fill.abandon() // unless it takes off
-	rows, err = c.leaseOrRide(ctx, &x)
-	if rows != nil || err != nil {
-		return rows, err
+	if err := c.lease(ctx, x.st, false); err != nil {
+		return nil, c.turnedAway(ctx, x.st, verbExecute, err)
 	}
 	w, err := c.guard(ctx, &x, fill)
 	if err != nil {

@@ -26,19 +26,9 @@ func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error 
 	}
 
 	want := requestFrom(ctx)
-	want.fingerprint, want.tx, want.ask = st.Fingerprint, tx, c.ask
+	want.fingerprint, want.tx = st.Fingerprint, tx
 	asked := c.core.limiter.now()
 	s, err := c.core.limiter.acquire(ctx, want)
-	if err == errRode { //nolint:errorlint // acquire's own
-		if c.ask.rode.set != nil {
-			c.core.groups.rode.Add(1)
-			c.wait = c.ask.rode.sent - asked
-			return err
-		}
-		c.core.groups.alone.Add(1)
-		c.ask, want.ask, want.again = nil, nil, true
-		s, err = c.core.limiter.acquire(ctx, want)
-	}
 	if err != nil {
 		c.wait = c.core.limiter.now() - asked
 		return err

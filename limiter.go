@@ -46,10 +46,8 @@ const (
 //	   ▼                                        │           │ slot goes to the
 //	queued ─────────────────────────────────────┘ ◄─────────┘ next waiter
 //	   ├──► refused: timeout, codel, doomed, evicted, closed
-//	   ├──► gone: ctx ended (*); if a grant was faster, the slot is released
-//	   │                     (*) and so handed on
-//	   └──► riding: a holder answers it with its own statement; see company. Gone if its
-//	        ctx ends first; without a result it acquires again, ahead of all others
+//	   └──► gone: ctx ended (*); if a grant was faster, the slot is released
+//	                         (*) and so handed on
 //
 // Invariants, whenever mu is free:
 //
@@ -62,8 +60,7 @@ const (
 //  3. A waiter is in exactly one lane and in its class's list by age, or its
 //     answer is in its channel. Who takes it out of the lists, under mu, sends
 //     the answer, so there is exactly one: the channel's one place suffices and
-//     the send never blocks. A rider is in neither until its holder answers or it
-//     leaves, whichever changes rider.state.
+//     the send never blocks.
 //  4. A granted slot belongs to the waiter before it wakes. If the waiter finds
 //     its context ended, it releases the slot; dispatch passes it on.
 //  5. queued > 0 ⇒ the timer is armed, and it fires no later than the first
@@ -189,7 +186,6 @@ func (l *limiter) takeLocked(r request, now time.Duration) *slot {
 	}
 	s.held, s.req, s.acquired = true, r, now
 	s.state, s.since = SlotConnecting, now
-	s.crowd = l.queued / l.capacity
 	l.inFlight++
 	l.totals.admitted[r.class.index()]++
 	if r.tx {
@@ -234,7 +230,7 @@ func (l *limiter) giveBackLocked(s *slot, now time.Duration) {
 		l.endTrialLocked(s, now)
 	}
 	l.fingerprints[s.index] = 0
-	s.held, s.expired, s.unused, s.riders, s.req = false, false, false, 0, request{}
+	s.held, s.expired, s.unused, s.req = false, false, false, request{}
 	l.free = append(l.free, s)
 	l.inFlight--
 	if l.queued > 0 {

@@ -83,7 +83,7 @@ func (l *limiter) sampleLocked(s *slot, now time.Duration) {
 	if first && l.holds.n < averageOver {
 		return
 	}
-	hold := max(now-s.acquired, 0) / time.Duration(1+s.riders)
+	hold := max(now-s.acquired, 0)
 	before := l.holds.n
 	if l.holds.stale(now) {
 		l.learned = now

@@ -70,12 +70,10 @@ type slot struct {
 	req      request
 	acquired time.Duration // since l.epoch
 	trial    bool
-	crowd    int // how many waited for each slot when it was granted
 
 	// By the owner, before release.
 	expired bool // its deadline passed while a statement was on the server
 	unused  bool // nothing was sent: it got no connection
-	riders  int  // other statements that it has answered
 
 	// mu guards the rest. acquire and release write it under l.mu alone: the
 	// slot has no owner then, and a reader holds both. Taken under l.mu, never

@@ -26,7 +26,6 @@ type waiter struct {
 	line         *line
 	flow         *flow
 	lane         *lane
-	rider        *rider  // once a leader has taken it along
 	shape        *shape  // where it is counted; nil if its fingerprint has no place
 	prev, next   *waiter // in lane
 	older, newer *waiter // in class
@@ -56,16 +55,9 @@ func (l *limiter) acquireSlowly(ctx context.Context, r request, now time.Duratio
 	select {
 	case <-w.ready:
 	case <-ctx.Done():
-		if l.leave(w) {
-			l.report(r.class, w.waited, waitAdmitted)
-
-			return nil, ctx.Err() // and w stays the leader's
-		}
+		l.leave(w)
 	}
 	s, err, waited := w.slot, w.err, w.waited
-	if w.rider != nil {
-		r.ask.rode, err = w.rider, errRode
-	}
 	l.recycle(w)
 
 	// Both may have happened: the caller's own end wins, and a slot is passed on.
@@ -100,7 +92,7 @@ func (l *limiter) admitOrEnqueueLocked(ctx context.Context, r request, now time.
 	}
 
 	c := &l.classes[r.class.index()+1]
-	if nested || r.again {
+	if nested {
 		c = &l.classes[nestedRank]
 	}
 	deadline := time.Duration(0)
@@ -111,16 +103,16 @@ func (l *limiter) admitOrEnqueueLocked(ctx context.Context, r request, now time.
 		}
 	}
 	trial := l.trialDue(c, r, deadline, now)
-	if !trial && !r.again && l.hopelessLocked(c, r, deadline, now) {
+	if !trial && l.hopelessLocked(c, r, deadline, now) {
 		return nil, nil, l.overloadLocked(ReasonDeadline, r.class, l.queued, 0)
 	}
-	if l.queued >= l.maxQueue && !r.again && !l.makeRoomLocked(c, r, now) {
+	if l.queued >= l.maxQueue && !l.makeRoomLocked(c, r, now) {
 		return nil, nil, l.overloadLocked(ReasonQueueFull, r.class, l.queued, 0)
 	}
 
 	w, _ := l.waiters.Get().(*waiter)
 	w.req, w.since, w.deadline, w.nested, w.trial = r, now, deadline, nested, trial
-	if !r.tx && !nested && !r.again {
+	if !r.tx && !nested {
 		w.fingerprint = r.fingerprint
 	}
 	l.enqueueLocked(c, w)
@@ -130,9 +122,8 @@ func (l *limiter) admitOrEnqueueLocked(ctx context.Context, r request, now time.
 }
 
 // leave takes a waiter whose context has ended out of the queue, or takes the
-// answer that was faster. It reports true if a leader has taken the waiter along and
-// will drop its answer.
-func (l *limiter) leave(w *waiter) bool {
+// answer that was faster.
+func (l *limiter) leave(w *waiter) {
 	now := l.now()
 
 	l.mu.Lock()
@@ -143,15 +134,9 @@ func (l *limiter) leave(w *waiter) bool {
 		w.waited = now - w.since
 	}
 	l.mu.Unlock()
-	if queued {
-		return false
+	if !queued {
+		<-w.ready
 	}
-	if w.rider != nil && w.rider.state.CompareAndSwap(riding, left) {
-		return true
-	}
-	<-w.ready
-
-	return false
 }
 
 // passOn releases a slot that its owner never used. It is no sample of a hold.
@@ -191,7 +176,7 @@ func (l *limiter) answerLocked(w *waiter, err error, now time.Duration) {
 
 func resultOf(err error) waitResult {
 	switch {
-	case err == nil, errors.Is(err, errRode):
+	case err == nil:
 		return waitAdmitted
 	case errors.Is(err, ErrClosed):
 		return waitClosed

@@ -30,7 +30,6 @@ type event struct {
 	lost   bool          // the connection died of it, and not of a cancellation
 	slot   int           // index of the slot that it ran in
 	span   trace.Span    // nil without tracing
-	began  time.Time     // of the span, if it began before it is made
 	wait   time.Duration // for admission; 0 within a checkout
 	open   time.Duration // to get an open connection, once admitted; 0 within a checkout
 	sent   time.Duration // when, on the limiter's clock

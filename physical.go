@@ -27,7 +27,6 @@ type physical struct {
 	expires time.Duration
 
 	cached cachedConn // what the query cache knows of it
-	plans  groupPlans
 
 	cancelled bool // a context ended during a statement: why the connection is dead
 

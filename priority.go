@@ -39,13 +39,11 @@ func (p Priority) String() string {
 
 // request is what one caller asks the limiter for. It travels by value.
 type request struct {
-	class       Priority  // from WithPriority
-	tenant      string    // from WithTenant; "" is nobody's
-	fingerprint uint64    // of the statement; 0 is none, and free of the half-of-the-slots rule
-	tx          bool      // a transaction wants the slot
-	scope       *scope    // from Scope; nil is none
-	ask         *groupAsk // what a leader may take along; see groups
-	again       bool      // it was taken along and got no result: it goes first
+	class       Priority // from WithPriority
+	tenant      string   // from WithTenant; "" is nobody's
+	fingerprint uint64   // of the statement; 0 is none, and free of the half-of-the-slots rule
+	tx          bool     // a transaction wants the slot
+	scope       *scope   // from Scope; nil is none
 }
 
 // requestKey finds the one context value of this package, a *request that is

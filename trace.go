@@ -115,10 +115,6 @@ func (t *tracing) start(ctx context.Context, e *event, ph *physical, more ...att
 		attrs = append(attrs, attribute.String("lifeguard.cache.reason", e.cache.reason))
 	}
 	attrs = append(attrs, more...)
-	if !e.began.IsZero() {
-		ctx, e.span = t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...), trace.WithTimestamp(e.began))
-		return ctx
-	}
 	ctx, e.span = t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
 	return ctx
 }
