@@ -154,10 +154,16 @@ func openSharedLogging(t *testing.T, dsn, redis string, log *lockedBuffer) (*sql
 }
 
 func TestAWriteIsRefusedIfNobodyCanBeTold(t *testing.T) {
+	for _, mode := range []string{"checkout", "session"} {
+		t.Run(mode, func(t *testing.T) { writeIsRefused(t, mode) })
+	}
+}
+
+func writeIsRefused(t *testing.T, mode string) {
 	t.Parallel()
 	dsn, plain := sharedDB(t, petSchema)
 	wire, through := newCable(t, sharedURL(t))
-	db, c := openShared(t, dsn, through, "pool_max_conns=1")
+	db, c := openShared(t, dsn, through, "pool_max_conns=1", "lifeguard_mode="+mode)
 	until(t, db, c, "a hit", hits, "select n from pet where id = $1", 1)
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err != nil {
@@ -182,6 +188,9 @@ func TestAWriteIsRefusedIfNobodyCanBeTold(t *testing.T) {
 	}
 	if n := number(t, plain, "select n from pet where id = 1"); n != 0 {
 		t.Errorf("it was written: %d", n)
+	}
+	if n := number(t, plain, "select count(*) from pg_locks where relation = 'pet'::regclass and mode = 'RowExclusiveLock'"); n != 0 {
+		t.Error("its locks are still held")
 	}
 	mustExec(t, other, fmt.Sprintf("alter database %q allow_connections true", name))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)

@@ -32,6 +32,7 @@ const (
 
 const (
 	keepEvery  = 250 * time.Millisecond
+	keepPause  = 20 * time.Millisecond // between two rounds, however many ask for one
 	keepWithin = 5 * time.Second
 	// lockClass is "LGRD": it tells our locks from other advisory locks.
 	lockClass = 0x4c475244
@@ -45,7 +46,8 @@ const (
 // a word, since its locks are in force until then. It tells what the connection leads to.
 const keeperSQL = `SELECT pg_catalog.pg_backend_pid()::pg_catalog.text,
 	pg_catalog.set_config('tcp_keepalives_idle', '5', false), pg_catalog.set_config('tcp_keepalives_interval', '2', false),
-	pg_catalog.set_config('tcp_keepalives_count', '3', false), pg_catalog.set_config('statement_timeout', '5s', false)`
+	pg_catalog.set_config('tcp_keepalives_count', '3', false), pg_catalog.set_config('tcp_user_timeout', '11s', false),
+	pg_catalog.set_config('statement_timeout', '5s', false)`
 
 // locksSQL lists the keys that are held in this database.
 const locksSQL = `SELECT DISTINCT l.objid::pg_catalog.text FROM pg_catalog.pg_locks l
@@ -59,9 +61,10 @@ var (
 	errKeeperLock      = errors.New("lifeguard: somebody else holds an advisory lock of Lifeguard's exclusively")
 )
 
-// lockOf is the key of a process of Redis.
-func lockOf(server string) uint32 {
-	sum := sha256.Sum256([]byte(server))
+// lockOf is the key of a process of Redis, and of the place in it: those who use two databases
+// of one Redis share as little as those who use two.
+func (k *keeper) lockOf(server string) uint32 {
+	sum := sha256.Sum256([]byte(server + " " + k.space.Home()))
 	return max(binary.BigEndian.Uint32(sum[:]), lockOut+1)
 }
 
@@ -77,6 +80,13 @@ func (s *sharing) keep() {
 		close(s.news)
 		s.news = make(chan struct{})
 		s.mu.Unlock()
+		pause := keepPause
+		if k.pg == nil { // who cannot connect does not try as fast as he is asked to
+			pause = keepEvery
+		}
+		if sleepOr(s.ctx, pause, nil) != nil {
+			return
+		}
 		select {
 		case <-tick.C:
 		case <-s.wake:
@@ -125,7 +135,7 @@ func (k *keeper) round() {
 	if redisErr != nil || !joined || len(k.held) != 1 {
 		return
 	}
-	if len(keys) != 1 || keys[0] != lockOf(seen.Server) {
+	if len(keys) != 1 || keys[0] != k.lockOf(seen.Server) {
 		k.report(apart, nil)
 		return
 	}
@@ -162,7 +172,7 @@ func (k *keeper) move(ctx context.Context, seen rediscache.Seen) error {
 
 // join takes the lock of a Redis, announces there what is under way, and lets the others go.
 func (k *keeper) join(ctx context.Context, server string) error {
-	key := lockOf(server)
+	key := k.lockOf(server)
 	if err := k.lock(ctx, key); err != nil {
 		return err
 	}
@@ -246,13 +256,13 @@ func (k *keeper) arrive(ctx context.Context, seen rediscache.Seen) error {
 	if forgotten.Server != server {
 		return errMoved
 	}
-	if err := k.lock(ctx, lockOf(server)); err != nil {
+	if err := k.lock(ctx, k.lockOf(server)); err != nil {
 		return err
 	}
 	k.mu.Lock()
 	k.stands = standsJoined
 	k.mu.Unlock()
-	return k.letGoBut(ctx, lockOf(server))
+	return k.letGoBut(ctx, k.lockOf(server))
 }
 
 // failed notes whether Redis answers. What is announced there cannot be renewed if it does

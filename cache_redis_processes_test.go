@@ -1,6 +1,7 @@
 package lifeguard_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -96,6 +97,27 @@ func TestProcessesMoveToAnotherRedisTogether(t *testing.T) {
 	c.lead(t, second) // as after a failover that has lost everything
 	s.serve(0, 1)
 	c.lead(t, first) // which has the results of before
+	s.serve(0, 1)
+	judge(t, s, false)
+}
+
+// Who looks into another database of one Redis sees nobody's intents.
+func TestTwoDatabasesOfOneRedisAreNotShared(t *testing.T) {
+	t.Parallel()
+	dsn, _ := sharedDB(t, registerSchema)
+	url := strings.TrimSuffix(sharedURL(t), "/0")
+	s := newSharers(t)
+	for range 2 {
+		s.start(sharerJob{DSN: dsn, Redis: url + "/0", Linger: sharedLinger})
+	}
+	s.serve(0, 1)
+	alone := s.start(sharerJob{DSN: dsn, Redis: url + "/1", Linger: sharedLinger})
+	for n := range 3 {
+		eventually(t, "nobody serves", func() bool { return s.stats(n).Redis.State == "apart" })
+	}
+	if err := s.cmds[alone].Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	s.serve(0, 1)
 	judge(t, s, false)
 }

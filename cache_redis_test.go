@@ -141,6 +141,22 @@ func TestTwoPoolsWithTwoRedisesKeepNothing(t *testing.T) {
 	}
 }
 
+// What a killed process had begun must not be committed much later: nobody would announce it.
+func TestTheServerLooksWhetherItsClientsLive(t *testing.T) {
+	t.Parallel()
+	dsn, _ := sharedDB(t, petSchema)
+	redis := sharedURL(t)
+	for settings, want := range map[string]string{"": "1s", "&client_connection_check_interval=7s": "7s"} {
+		db, c := openShared(t, dsn+settings, redis, "pool_max_conns=1")
+		until(t, db, c, "a hit", hits, "select n from pet where id = $1", 1)
+		got := ""
+		if err := db.QueryRowContext(t.Context(), "show client_connection_check_interval").Scan(&got); err != nil || got != want {
+			t.Errorf("%q: it is %q, not %q; %v", settings, got, want, err)
+		}
+		_ = db.Close()
+	}
+}
+
 func TestWritesOfEveryKindAreAnnounced(t *testing.T) {
 	dsn, plain := sharedDB(t, petSchema)
 	redis := sharedURL(t)

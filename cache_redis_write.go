@@ -49,6 +49,7 @@ var errUnannounced = errors.New("lifeguard: nothing was written: other processes
 func (s *sharing) announce(caller context.Context, what *whatIsWritten) (*announcement, error) {
 	ctx, cancel := context.WithTimeout(caller, announceWithin)
 	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)() // the last who shares has gone
 	writes := rediscache.Writes{Relations: slices.Sorted(slices.Values(what.rows.Relations())), Schema: what.schema}
 	if what.rows.Everything() {
 		writes.Relations = []uint32{0}
@@ -173,6 +174,19 @@ func (a *announcement) settle(committed bool) {
 		s.mu.Unlock()
 		return
 	}
+	if s.settled(a, committed) {
+		return
+	}
+	s.mu.Lock()
+	stands := time.Since(a.renewed) < s.linger*2/3
+	s.mu.Unlock()
+	if committed && !stands {
+		s.tellOtherwise()
+	}
+}
+
+// settled reports whether Redis, or everybody by the lock 0, knows of an end.
+func (s *sharing) settled(a *announcement, committed bool) bool {
 	s.renewing.RLock() // or it might be renewed after its end
 	defer s.renewing.RUnlock()
 	s.mu.Lock()
@@ -180,10 +194,31 @@ func (a *announcement) settle(committed bool) {
 	away := s.stands == standsOut
 	s.mu.Unlock()
 	d := debt{intent: a.intent, committed: committed, since: time.Now()}
-	if away || s.pay(d) != nil {
-		s.mu.Lock()
-		s.owed = append(s.owed, d)
-		s.mu.Unlock()
+	if !away && s.pay(d) == nil {
+		return true
+	}
+	s.mu.Lock()
+	s.owed = append(s.owed, d)
+	s.mu.Unlock()
+	return away
+}
+
+// tellOtherwise is for a commit that Redis cannot be told of, whose intent may have ended
+// before it: the others may have kept since what it has changed. It returns when they
+// serve nothing any more, if that can be had in time.
+func (s *sharing) tellOtherwise() {
+	ctx, cancel := context.WithTimeout(s.ctx, announceWithin)
+	defer cancel()
+	for {
+		stands, _, ready, news := s.state()
+		wait := time.Until(ready)
+		if stands == standsOut && wait <= 0 {
+			return
+		}
+		s.demand()
+		if sleepOr(ctx, wait, news) != nil {
+			return
+		}
 	}
 }
 
@@ -224,11 +259,26 @@ func (s *sharing) renew() {
 		case <-s.ctx.Done():
 			return
 		}
-		s.payAll()
-		if server, err := s.renewSince(s.ctx, time.Now().Add(-s.linger/4)); err != nil || server != "" && !s.isAt(server) {
+		server, err := s.renewSince(s.ctx, time.Now().Add(-s.linger/4))
+		switch {
+		case err != nil && s.oldest() > s.linger/2: // soon they end by themselves
+			s.demand()
+		case err != nil || server != "" && !s.isAt(server):
 			s.hurry()
 		}
+		s.payAll()
 	}
+}
+
+// oldest is how long ago the intent under way was renewed that was not for longest.
+func (s *sharing) oldest() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var age time.Duration
+	for a := range s.live {
+		age = max(age, time.Since(a.renewed))
+	}
+	return age
 }
 
 func (s *sharing) isAt(server string) bool {
@@ -236,15 +286,20 @@ func (s *sharing) isAt(server string) bool {
 	return at == server
 }
 
-// payAll settles what Redis has not heard of. What it has not heard of for long has ended by
-// itself.
+// payAll settles what Redis has not heard of, for a second at most: others are to be renewed.
+// What was not committed has ended by itself after long; a commit has not, for its intent may have
+// ended before it.
 func (s *sharing) payAll() {
 	s.mu.Lock()
 	owed := s.owed
 	s.owed = nil
 	s.mu.Unlock()
+	began := time.Now()
 	for i, d := range owed {
-		if time.Since(d.since) > 2*s.linger || s.pay(d) == nil {
+		if !d.committed && time.Since(d.since) > 2*s.linger {
+			continue
+		}
+		if time.Since(began) < settleWithin && s.pay(d) == nil {
 			continue
 		}
 		s.mu.Lock()

@@ -119,6 +119,7 @@ func (t *Tx) Commit() error {
 	_ = t.conn.ph.cancel.settle(t.ctx) // or it could hit the COMMIT
 	w, err := t.conn.guardCommit(t.ctx)
 	if err != nil {
+		_ = t.Rollback() // to database/sql it has ended: its locks must not stay
 		return t.conn.turnedAway(t.ctx, commit, verbExecute, err)
 	}
 	_, e := t.conn.sending(t.ctx, commit, verbExecute)

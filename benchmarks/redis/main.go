@@ -49,6 +49,13 @@ func run(ctx context.Context, o *options, stdout io.Writer) error {
 		return err
 	}
 	defer b.stop()
+	// One process is always there, as in a fleet: after a second without any, everything in Redis
+	// would have to be forgotten.
+	other, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer other.Close()
 	// The first process fills Redis, the second takes from it what it has not itself, and then
 	// has it in memory. The third does so with bare round trips in between.
 	filler, err := b.run(ctx, &job{Warm: true, Each: o.trips})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand"
@@ -49,6 +50,28 @@ func start(ctx context.Context, o *options) (b *bench, err error) {
 		return b, err
 	}
 	return b, conn.QueryRow(ctx, "select current_setting('server_version')").Scan(&b.version)
+}
+
+// open has this process share results, too.
+func (b *bench) open(ctx context.Context) (*sql.DB, error) {
+	db, err := sql.Open("lifeguard", sharing(b.dsn, b.redis.URL()))
+	if err != nil {
+		return nil, err
+	}
+	var n int
+	if err := db.QueryRowContext(ctx, "select n from item where id = 1").Scan(&n); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// sharing is a DSN with a cache; without a Redis each process has its own.
+func sharing(dsn, redis string) string {
+	dsn += "&lifeguard_cache=local&pool_max_conns=4"
+	if redis != "" {
+		dsn += "&lifeguard_redis=" + redis
+	}
+	return dsn
 }
 
 func median(took []time.Duration) time.Duration {
@@ -142,11 +165,7 @@ func work(text string) int {
 
 func (j *job) do(ctx context.Context) error {
 	slog.SetDefault(slog.New(slog.DiscardHandler))
-	dsn := j.DSN + "&lifeguard_cache=local&pool_max_conns=4"
-	if j.Redis != "" {
-		dsn += "&lifeguard_redis=" + j.Redis
-	}
-	db, err := sql.Open("lifeguard", dsn)
+	db, err := sql.Open("lifeguard", sharing(j.DSN, j.Redis))
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"strconv"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Space is what a tier has of one database. Everybody who reads the database through it, or
@@ -58,6 +60,15 @@ type Space struct {
 // Space returns that of a database. Names of different databases differ for ever.
 func (t *Tier) Space(name string) *Space {
 	return &Space{tier: t, tag: "{lg1:" + name + "}"}
+}
+
+// Home says where in a Redis the space is. Who has another one there shares nothing with it.
+func (s *Space) Home() string {
+	db := 0 // of a cluster
+	if c, ok := s.tier.client.(*redis.Client); ok {
+		db = c.Options().DB
+	}
+	return strconv.Itoa(db) + s.tag
 }
 
 func (s *Space) state() string { return s.tag + "s" }

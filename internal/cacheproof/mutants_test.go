@@ -94,7 +94,7 @@ var mutants = []mutant{
 		"\t\ttime.Sleep(3 * time.Millisecond)\n\t\tif a, err := r.ruling.shared.space.Look(r.ruling.shared.ctx, r.shared.question); err == nil && a.Proof != \"\" {\n\t\t\tr.shared.answer = a\n\t\t}\n\t\tr.q.keep(key, k,",
 	}, {"cache_fill.go", "\t\"sync/atomic\"\n", "\t\"sync/atomic\"\n\t\"time\"\n"}}},
 	{"a writer without Redis that tells nobody", bypasses, nil, []patch{
-		{"cache_redis_keep.go", "\tif err := k.lock(ctx, lockOut); err != nil {\n", "\tif err := k.lock(ctx, lockOf(k.server)); err != nil {\n"},
+		{"cache_redis_keep.go", "\tif err := k.lock(ctx, lockOut); err != nil {\n", "\tif err := k.lock(ctx, k.lockOf(k.server)); err != nil {\n"},
 		{"cache_redis_keep.go", "\treturn k.letGoBut(ctx, lockOut)\n", "\treturn nil\n"},
 	}},
 	{"no closure over foreign keys", lockstep, more, []patch{{
