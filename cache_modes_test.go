@@ -156,6 +156,7 @@ func TestTheCacheIsMeasured(t *testing.T) {
 	db, registry := openMeasured(t, withSettings(pgtest.DSN(t), "lifeguard_cache=local"), nil)
 	c := openCachedOn(t, db, nil, "")
 	mustExec(t, c, cacheSchema)
+	eventually(t, "the end of the schema's fence", func() bool { return c.stats().Unsettled == 0 })
 	c.warm(oneItem, 1)
 	hits := float64(c.stats().Hits)
 	mustExec(t, c, "update item set name = name")

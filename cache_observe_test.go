@@ -18,6 +18,7 @@ func TestTheAgeOfWhatIsServedIsMeasured(t *testing.T) {
 		})
 		c := openCachedOn(t, db, nil, "")
 		mustExec(t, c, cacheSchema)
+		eventually(t, "the end of the schema's fence", func() bool { return c.stats().Unsettled == 0 })
 		c.warm(oneItem, 1)
 		for name, want := range map[string]float64{"lifeguard_cache_ttl_seconds": 3600, "lifeguard_cache_max_bytes": 2 << 20, "lifeguard_cache_entries": 1} {
 			if got := value(t, registry, name, "pool=shop"); got != want {
@@ -42,6 +43,7 @@ func TestASlowStatementSaysWhatTheCacheSaid(t *testing.T) {
 	db, book := openLogged(t, pgtest.DSN(t), func(c *lifeguard.Config) { c.Cache, c.Slow = lifeguard.CacheLocal, time.Nanosecond })
 	c := openCachedOn(t, db, nil, "")
 	mustExec(t, c, cacheSchema)
+	eventually(t, "the end of the schema's fence", func() bool { return c.stats().Unsettled == 0 })
 	c.warm(oneItem, 1)
 	var saw []any
 	for _, line := range book.linesWith(t, "lifeguard: slow statement", "summary", "SELECT item") {

@@ -172,15 +172,17 @@ func TestTheStackWithARealPrometheus(t *testing.T) {
 	busy, overloaded := serveMetrics(t, command, collector.URL, pgtest.DSN(t), "busy", "&lifeguard_queue=80", "-rate", "150", "-goroutines", "120", "-conns", "4", "-hold", "150ms")
 	logical := pgtest.NewServer(t, pgtest.Options{Settings: map[string]string{"wal_level": "logical"}})
 	hearing, _ := serveMetrics(t, command, collector.URL, logical.DSN(""), "hearing", "&lifeguard_cache=cdc", "-rate", "20")
+	redis := pgtest.NewRedis(t, pgtest.RedisOptions{})
+	sharing, _ := serveMetrics(t, command, collector.URL, pgtest.DSN(t), "sharing", "&lifeguard_cache=local&lifeguard_redis="+redis.URL(), "-rate", "50")
 	params := inAHurry(web.URL, mail.address)
-	p := startPrometheus(t, params, calm, busy, hearing)
+	p := startPrometheus(t, params, calm, busy, hearing, sharing)
 
 	p.checkBoards(t, params)
 	for _, a := range spec.Alerts(params) {
 		eventually(t, patience, func() string { return p.answered(t, a.Name, a.Value, labelsOf(a.Summary+a.Text)) })
 	}
-	p.checkPickers(t, "pool", "busy", "calm", "hearing")
-	p.checkPickers(t, "instance", busy, calm, hearing)
+	p.checkPickers(t, "pool", "busy", "calm", "hearing", "sharing")
+	p.checkPickers(t, "instance", busy, calm, hearing, sharing)
 
 	expectAlert(t, messages, mail, "busy: ", "LifeguardQueueDeep", "goroutines wait for the database")
 	expectAlert(t, messages, mail, "busy: ", "LifeguardSlow", "the slowest statement of a hundred takes")
