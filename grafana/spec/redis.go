@@ -29,7 +29,7 @@ func redisPanels() []Panel {
 			ID: 64, Kind: Lines, Title: "Errors of Redis, and the breaker", Unit: PerSecond, Empty: noRedis,
 			Text: "Errors by kind, a second. Open: instances that do not ask Redis for a second, since it did not answer.",
 			Queries: []Query{
-				{rateBy("lifeguard_redis_errors_total", "pool, kind") + " > 0", "{{pool}} {{kind}}"},
+				{rateBy("lifeguard_redis_errors_total", "pool, kind"), "{{pool}} {{kind}}"},
 				{`sum by (pool) (lifeguard_redis_breaker{@, state="open"})`, "{{pool}} open"},
 			},
 		},
