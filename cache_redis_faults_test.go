@@ -1,7 +1,6 @@
 package lifeguard_test
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -60,7 +58,7 @@ func (f *redisFault) happens(t *testing.T) {
 	}
 	raw := redis.NewClient(o)
 	defer raw.Close()
-	logged := new(lockedBuffer)
+	logged := new(logs)
 	dsn, plain := sharedDB(t, petSchema)
 	db, c := openSharedLogging(t, dsn, server, logged)
 	const query = "select n from pet where id = $1"
@@ -117,26 +115,7 @@ func writeAndLook(t *testing.T, db, plain *sql.DB, query string) {
 	}
 }
 
-// lockedBuffer is written by many.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-func openSharedLogging(t *testing.T, dsn, redis string, log *lockedBuffer) (*sql.DB, *lifeguard.Connector) {
+func openSharedLogging(t *testing.T, dsn, redis string, log *logs) (*sql.DB, *lifeguard.Connector) {
 	t.Helper()
 	cfg, err := lifeguard.ParseConfig(withSettings(dsn, "lifeguard_cache=local", "lifeguard_redis="+redis, "lifeguard_slow=0"))
 	if err != nil {

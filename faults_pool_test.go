@@ -155,10 +155,14 @@ func (l *logs) Write(b []byte) (int, error) {
 	return l.buf.Write(b)
 }
 
-func (l *logs) lines() []string {
+func (l *logs) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	text := strings.TrimSpace(l.buf.String())
+	return l.buf.String()
+}
+
+func (l *logs) lines() []string {
+	text := strings.TrimSpace(l.String())
 	if text == "" {
 		return nil
 	}
