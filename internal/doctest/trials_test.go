@@ -40,6 +40,7 @@ func trials() map[string]trial {
 			why: "it asks the network; there a proxy of the test's own answers, with make test-install",
 		},
 		"go test ./internal/supply":                                {add: " -list .", why: "it is tested by make test", want: []string{"Licences"}},
+		"go test -run '^$' -bench 'Observe|TopQueries' .":          {add: " -benchtime 1x", why: less, want: []string{"BenchmarkObserve", "BenchmarkTopQueries", "PASS"}},
 		"go test -bench ManyRows ./internal/rowset":                {add: " -benchtime 1x -run '^$'", why: less, want: []string{"BenchmarkManyRows", "PASS"}},
 		"cd grafana && go test ./...":                              {replace: []string{"go test", "go list"}, why: "it is tested by make test", want: []string{"grafana/live", "grafana/stack"}},
 		"cd tools && go tool benchstat -ignore pkg ../limiter.txt": {replace: []string{"../limiter.txt", "-h 2>&1 | cat"}, why: "there is no file to compare", want: []string{"-ignore"}},
