@@ -117,7 +117,7 @@ bench-observed: ## what observing costs: everything on, everything off, otelsql;
 	$(TOOL) benchstat -col /observer $$out; rm -f $$out
 
 .PHONY: bench-overload
-bench-overload: ## ten times the load, through every way to PostgreSQL; writes docs/performance.md, 15 minutes
+bench-overload: ## ten times the load, through every way to PostgreSQL; writes docs/performance.md, 17 minutes
 	cd benchmarks && go run ./overload -out ../docs
 
 .PHONY: bench-auto

@@ -43,7 +43,7 @@ test:
 bench pattern=".":
     make bench BENCH='{{ pattern }}'
 
-# measure what becomes of too much load, through every way to PostgreSQL; 15 minutes
+# measure what becomes of too much load, through every way to PostgreSQL; 17 minutes
 bench-overload:
     make bench-overload
 

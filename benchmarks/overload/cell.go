@@ -76,6 +76,8 @@ type row struct {
 	Work    float64 `csv:"useful_cpu"` // processors that worked for answers in time
 	Seconds float64 `csv:"seconds"`    // an extra experiment's result in time
 	Tries   float64 `csv:"tries_per_user"`
+	Made    int     `csv:"times_made"` // where a cell is made again if the server's capacity changes
+	Drift   float64 `csv:"drift"`      // of the capacity during the cell
 	Error   string  `csv:"first_error"`
 }
 

@@ -337,7 +337,11 @@ func (p *plan) all(ctx context.Context) error {
 			}
 			for j, factor := range step.factors {
 				c.Factor, c.Seed = factor, p.o.seed+uint64(rep*10_000+i*100+j)
-				if err := p.round(ctx, c, step.variants, step.who); err != nil {
+				measure := p.s.run
+				if step.experiment == experimentPriorities {
+					measure = func(ctx context.Context, c cell) (row, error) { return p.steadily(ctx, c, medium) }
+				}
+				if err := p.round(ctx, c, step.variants, step.who, measure); err != nil {
 					return err
 				}
 			}
@@ -347,7 +351,7 @@ func (p *plan) all(ctx context.Context) error {
 }
 
 // round has all contestants play the same cell, in an order of its own.
-func (p *plan) round(ctx context.Context, c cell, variants, who []string) error {
+func (p *plan) round(ctx context.Context, c cell, variants, who []string, measure func(context.Context, cell) (row, error)) error {
 	if variants == nil {
 		variants = []string{""}
 	}
@@ -362,7 +366,7 @@ func (p *plan) round(ctx context.Context, c cell, variants, who []string) error 
 	r := rand.New(rand.NewPCG(c.Seed, 1))
 	r.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
 	for _, c := range cells {
-		r, err := p.s.run(ctx, c)
+		r, err := measure(ctx, c)
 		if err != nil {
 			return err
 		}

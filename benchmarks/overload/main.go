@@ -5,7 +5,7 @@
 // database/sql with and without limits, pgxpool, PgBouncer and Lifeguard, in turns.
 // docs/performance.md says how, and holds the results.
 //
-//	cd benchmarks && go run ./overload -out ../docs      # 15 minutes
+//	cd benchmarks && go run ./overload -out ../docs      # 17 minutes
 //	cd benchmarks && go run ./overload -quick            # 1 minute, to stdout
 package main
 

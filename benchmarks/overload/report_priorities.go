@@ -46,7 +46,24 @@ func (rs results) chance() string {
 	if len(times) == 0 || slices.Max(times) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" Of 20 %% Critical there were, by the chance of their arrival, %.2f to %.2f × the capacity.", slices.Min(times), slices.Max(times))
+	return fmt.Sprintf(" Of 20 %% Critical there were, by the chance of their arrival, %.2f to %.2f × the capacity.", slices.Min(times), slices.Max(times)) + rs.drifts()
+}
+
+// drifts says how steady the server was.
+func (rs results) drifts() string {
+	var drift []float64
+	again := 0
+	for _, r := range rs {
+		if r.Experiment == experimentPriorities && r.Made > 0 {
+			drift = append(drift, r.Drift)
+			again += r.Made - 1
+		}
+	}
+	if len(drift) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" The capacity was measured before and after each cell, and differed by %.0f %% in the median of the %d cells, at most by %.0f %%; %d were made again since it had changed by more than %.0f %%.",
+		100*report.Median(drift), len(drift), 100*slices.Max(drift), again, 100*unsteady)
 }
 
 // possible is, over the repetitions, the median of the largest share of the Critical
