@@ -171,14 +171,14 @@ func (c *Conn) sendQuery(ctx context.Context, x *call) (driver.Rows, error) {
 	if err := c.prepared(ctx, x); err != nil {
 		return nil, err
 	}
-	return c.ph.conn.QueryContext(ctx, x.query, x.args)
+	return c.ph.query(ctx, x.query, x.args)
 }
 
 func (c *Conn) sendExec(ctx context.Context, x *call) (driver.Result, error) {
 	if err := c.prepared(ctx, x); err != nil {
 		return nil, err
 	}
-	return c.ph.conn.ExecContext(ctx, x.query, x.args)
+	return c.ph.exec(ctx, x.query, x.args)
 }
 
 // prepared makes sure that the text of a Stmt is prepared on the leased connection: pgx
