@@ -107,7 +107,8 @@ func (w *flushWatch) end(info *FlushInfo) {
 
 // startFlush begins the span of a flush that is about to be sent over ph.
 func (t *tracing) startFlush(ctx context.Context, e *event, ph *physical, rows int) context.Context {
-	return t.start(ctx, e, ph, semconv.DBOperationBatchSize(rows))
+	ctx, e.span = t.start(ctx, *e, ph, semconv.DBOperationBatchSize(rows))
+	return ctx
 }
 
 // endFlush ends it. Rows refused while the rest got in are no error of the flush.

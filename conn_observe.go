@@ -22,7 +22,7 @@ func (c *Conn) rest() time.Duration {
 func (c *Conn) sending(ctx context.Context, st *sqltext.Statement, do verb) (context.Context, event) {
 	e := event{st: st, verb: do, slot: c.slot.index, wait: c.wait, cache: c.asked}
 	if c.core.tracing != nil && do != verbPing {
-		ctx = c.core.tracing.start(ctx, &e, c.ph)
+		ctx, e.span = c.core.tracing.start(ctx, e, c.ph)
 	}
 	e.sent = c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
 	if c.admitted > 0 {

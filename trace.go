@@ -23,7 +23,8 @@ const instrumentation = "github.com/lifeguard-go/lifeguard"
 
 // tracing makes one client span for each statement that is sent to the server, BEGIN,
 // COMMIT, ROLLBACK and the first preparation on a connection included, and records
-// db.client.operation.duration. A nil *tracing is off, which costs a comparison.
+// db.client.operation.duration. A nil *tracing is off, which costs a statement 2 ns at
+// most (BenchmarkObserveSpansOff).
 //
 // A span begins when the statement is about to be sent and ends when its rows are
 // closed; lifeguard.first_row says after how many seconds the first row was there. The
@@ -87,11 +88,13 @@ func newTracing(cfg *Config, pool string) (*tracing, error) {
 	return t, err
 }
 
-// start begins the span of an event that is about to be sent over ph.
-func (t *tracing) start(ctx context.Context, e *event, ph *physical, more ...attribute.KeyValue) context.Context {
+// start begins the span of an event that is about to be sent over ph; the span is nil
+// without a tracer. It takes no pointer: whoever has one taken of its event can no longer
+// make it where its caller wants it, and pays for a copy without spans too.
+func (t *tracing) start(ctx context.Context, e event, ph *physical, more ...attribute.KeyValue) (context.Context, trace.Span) {
 	srv := t.serverOf(ph)
 	if t.tracer == nil {
-		return ctx
+		return ctx, nil
 	}
 	name := cmp.Or(e.st.Summary, e.st.Kind.String())
 	attrs := make([]attribute.KeyValue, 0, len(srv.attrs)+6) // enough for most
@@ -115,8 +118,7 @@ func (t *tracing) start(ctx context.Context, e *event, ph *physical, more ...att
 		attrs = append(attrs, attribute.String("lifeguard.cache.reason", e.cache.reason))
 	}
 	attrs = append(attrs, more...)
-	ctx, e.span = t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
-	return ctx
+	return t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
 }
 
 // prepareName keeps within the 255 bytes of a summary, and cuts no name in two.
