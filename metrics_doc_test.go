@@ -21,16 +21,52 @@ const (
 	metricsEnd   = "<!-- metrics:end -->"
 )
 
-// metricsTable is the page's table, made from what a registry with a pool exports.
-func metricsTable(t *testing.T) string {
+// everyMetric is a registry with a pool, or as much of one as two pools need: nothing that
+// Lifeguard exports is missing in it.
+func everyMetric(t *testing.T) prometheus.Gatherer {
 	t.Helper()
 	_, registry := openMeasured(t, "postgres://u@127.0.0.1:1/shop", func(c *lifeguard.Config) {
-		c.Limit, c.FleetBudget, c.Cache = lifeguard.AutoLimit, 20, lifeguard.CacheCDC // so that nothing is missing
+		c.Limit, c.FleetBudget, c.Cache = lifeguard.AutoLimit, 20, lifeguard.CacheCDC
 	})
 	_, second := openMeasured(t, "postgres://u@127.0.0.1:1/shop", func(c *lifeguard.Config) {
 		c.Cache, c.Redis = lifeguard.CacheLocal, "redis://127.0.0.1:1" // which does not go with the first
 	})
-	families, err := prometheus.Gatherers{registry, renamed{second}}.Gather()
+	return prometheus.Gatherers{registry, renamed{second}}
+}
+
+// promlint returns what is wrong with the names and the help of metrics.
+func promlint(t *testing.T, g prometheus.Gatherer) (problems []string) {
+	t.Helper()
+	found, err := testutil.GatherAndLint(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range found {
+		problems = append(problems, p.Metric+": "+p.Text)
+	}
+	return problems
+}
+
+func TestPromlintFindsNoFaultInAnyMetric(t *testing.T) {
+	t.Parallel()
+	every := everyMetric(t)
+	for _, problem := range promlint(t, every) {
+		t.Error(problem)
+	}
+
+	// It would, if there were one.
+	bad := prometheus.NewRegistry()
+	//nolint:promlinter // that is what it is for
+	bad.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "lifeguard_wait_milliseconds", Help: "A counter that is not called _total, in a unit that is not the base unit."}))
+	if problems := promlint(t, prometheus.Gatherers{every, bad}); len(problems) != 2 || !strings.HasPrefix(problems[0], "lifeguard_wait_milliseconds: ") {
+		t.Errorf("of a bad name promlint says %q", problems)
+	}
+}
+
+// metricsTable is the page's table, made from what a registry with a pool exports.
+func metricsTable(t *testing.T) string {
+	t.Helper()
+	families, err := everyMetric(t).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

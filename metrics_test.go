@@ -4,12 +4,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/lifeguard-go/lifeguard"
 	"github.com/lifeguard-go/lifeguard/pgtest"
@@ -159,6 +161,43 @@ func TestMetricsCountWhatHappened(t *testing.T) {
 	}
 	for _, p := range problems {
 		t.Errorf("promlint: %s: %s", p.Metric, p.Text)
+	}
+}
+
+func TestWithoutARegistererThereIsTheDefaultOne(t *testing.T) {
+	t.Parallel()
+	cfg, err := lifeguard.ParseConfig("postgres://u@127.0.0.1:1/shop?lifeguard_name=by_default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registered := func(pool string) bool {
+		t.Helper()
+		families, err := prometheus.DefaultGatherer.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() == "lifeguard_pool_queue_depth" {
+				return slices.ContainsFunc(f.GetMetric(), func(m *dto.Metric) bool { return m.GetLabel()[0].GetValue() == pool })
+			}
+		}
+		return false
+	}
+	first, err := lifeguard.NewConnector(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := lifeguard.NewConnector(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !registered("by_default") || !registered("by_default-2") {
+		t.Error("the pools are not in the default registry")
+	}
+	_ = first.Close()
+	_ = second.Close()
+	if registered("by_default") || registered("by_default-2") {
+		t.Error("pools that are closed are in the default registry")
 	}
 }
 
