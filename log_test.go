@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/lifeguard-go/lifeguard"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
@@ -324,6 +326,42 @@ func TestAFailureToConnectAndItsEndAreLogged(t *testing.T) {
 	}
 	if strings.Contains(book.String(), "hunter") {
 		t.Errorf("the password is in the log:\n%s", book)
+	}
+}
+
+// Nobody waits for what is opened to keep a minimum: the log is all there is of it.
+func TestWhatFailsInTheBackgroundIsLogged(t *testing.T) {
+	var calls, step atomic.Int32
+	db, book := openLogged(t, withSettings(pgtest.DSN(t), "pool_min_conns=1", "pool_health_check_period=10ms"), func(c *lifeguard.Config) {
+		c.AfterConnect = func(context.Context, *pgx.Conn) error {
+			calls.Add(1)
+			switch step.Load() {
+			case 0:
+				return errors.New("the password is hunter2")
+			case 1:
+				panic("a hook of ours")
+			}
+			return nil
+		}
+	})
+	began := time.Now()
+	eventually(t, "it is tried again and again", func() bool { return calls.Load() >= 5 })
+	step.Store(1)
+	eventually(t, "a panic is logged", func() bool {
+		lines := book.lines(t, "lifeguard: a connect hook panicked in the background")
+		return len(lines) > 0 && lines[0]["panic"] == "a hook of ours" && lines[0]["level"] == "ERROR" && lines[0]["pool"] == "shop"
+	})
+	step.Store(2)
+	eventually(t, "a connection is kept ready", func() bool { return connectorOf(t, db).Stats().Pool.Idle == 1 })
+	failed, seconds := book.lines(t, "lifeguard: could not open a connection"), int(time.Since(began)/time.Second)+1
+	if len(failed) == 0 || len(failed) > seconds {
+		t.Errorf("%d lines in %d seconds:\n%s", len(failed), seconds, book)
+	}
+	if len(book.lines(t, "lifeguard: connected again")) != 1 {
+		t.Errorf("the end of it is not told:\n%s", book)
+	}
+	if strings.Contains(book.String(), "hunter") {
+		t.Errorf("what a hook says is in the log:\n%s", book)
 	}
 }
 

@@ -2,7 +2,6 @@ package lifeguard
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -111,13 +110,10 @@ func (p *pool) fill() {
 		p.mu.Unlock()
 
 		ph, bad, err := p.openCatching(p.ctx)
-		if bad != nil {
-			err = fmt.Errorf("a connect hook panicked: %v", bad)
+		if bad != nil { // there is no caller to get it
+			p.cfg.Logger.Error("lifeguard: a connect hook panicked in the background", "pool", p.cfg.Name, "panic", fmt.Sprint(bad))
 		}
-		if err != nil {
-			if !errors.Is(err, ErrClosed) {
-				p.cfg.Logger.Warn("lifeguard: could not open a connection in the background", "pool", p.cfg.Name, "error", err)
-			}
+		if bad != nil || err != nil { // which the journal has told
 			return
 		}
 		p.put(ph)
