@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"flag"
 	"log/slog"
+	"slices"
 	"testing"
 
 	"github.com/XSAM/otelsql"
@@ -120,4 +122,27 @@ func BenchmarkServerObserved(b *testing.B) {
 		b.Fatal(err)
 	}
 	compare(b, func(c *lifeguard.Config) { c.ConnConfig = cfg.ConnConfig })
+}
+
+// Nobody runs benchmarks in CI: that they can be run, and what they compare, is tested.
+//
+//nolint:paralleltest // sets a flag of the process
+func TestWhatObservingCostsCanBeMeasured(t *testing.T) {
+	if err := flag.Set("test.benchtime", "1x"); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, w := range observers() {
+		names = append(names, w.name)
+	}
+	for _, name := range []string{"pgx", "lifeguard-off", "lifeguard-everything", "otelsql-lifeguard-all-sampled", "otelsql-pgx-all-sampled"} {
+		if !slices.Contains(names, name) {
+			t.Errorf("%s is not among those compared", name)
+		}
+	}
+	for on, benchmark := range map[string]func(*testing.B){"the stub": BenchmarkStubObserved, "a server": BenchmarkServerObserved} {
+		if r := testing.Benchmark(benchmark); r.N == 0 || r.T == 0 {
+			t.Errorf("on %s it failed: %+v", on, r)
+		}
+	}
 }
