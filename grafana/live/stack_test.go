@@ -178,6 +178,7 @@ func TestTheStackWithARealPrometheus(t *testing.T) {
 	p := startPrometheus(t, params, calm, busy, hearing, sharing)
 
 	p.checkBoards(t, params)
+	p.checkChecks(t)
 	for _, a := range spec.Alerts(params) {
 		eventually(t, patience, func() string { return p.answered(t, a.Name, a.Value, labelsOf(a.Summary+a.Text)) })
 	}
@@ -217,6 +218,25 @@ func (p prometheus) checkBoards(t *testing.T, params spec.Params) {
 	}
 	if heatmaps == 0 {
 		t.Error("no board has a heat map")
+	}
+}
+
+// checkChecks asks for what is not there, and would not be if a name changed: that the
+// boards were answered says nothing unless this is not.
+func (p prometheus) checkChecks(t *testing.T) {
+	t.Helper()
+	for _, q := range []struct{ expr, legend, missing string }{
+		{"lifeguard_pool_queue_depth", "{{pool}} on {{instance}}", ""},
+		{"lifeguard_queue_depth", "", "no data"},
+		{`rate(lifeguard_queries_total{outcome="failed"}[$__rate_interval])`, "", "no data"},
+		{"0 / (lifeguard_pool_max_connections * 0)", "", "no data"}, // NaN
+		{"lifeguard_pool_queue_depth", "{{priority}}", "no label priority"},
+		{"rate(lifeguard_queries_total)", "", "400"}, // not PromQL
+	} {
+		problem := p.answered(t, "a check of the checks", q.expr, labelsOf(q.legend))
+		if (problem == "") != (q.missing == "") || !strings.Contains(problem, q.missing) {
+			t.Errorf("of %s with the legend %q it is said: %q", q.expr, q.legend, problem)
+		}
 	}
 }
 
