@@ -2,6 +2,7 @@ package rediscache_test
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -121,4 +122,45 @@ func TestAnIntentTakesNoRoomAfterwards(t *testing.T) {
 	if n := w.raw.HLen(t.Context(), state).Val(); n > 6+4 {
 		t.Errorf("the state has %d fields: %v", n, w.raw.HKeys(t.Context(), state).Val())
 	}
+}
+
+// Counts of tables that are gone would fill Redis for ever.
+func TestTooManyCountsAreForgottenAllAtOnce(t *testing.T) {
+	w := ownRedis(t)
+	s := w.space(10 * time.Second)
+	confirmed(t, w, s)
+	q := question("pets", 1)
+	watched := func() {
+		if seen, err := s.Watch(t.Context(), 0, false); err != nil {
+			t.Fatal(err)
+		} else if _, err = s.Watch(t.Context(), seen.Moment+rediscache.Watch.Milliseconds(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keepWatching(t, s)
+	first := until(t, s, q, rediscache.Miss)
+	fill(t, s, q, first, "old")
+	until(t, s, q, rediscache.Found)
+	bump(t, place(t, s, rediscache.Writes{Relations: []uint32{1}, Catalog: first.Catalog}))
+	other := place(t, s, rediscache.Writes{Relations: []uint32{2}, Catalog: first.Catalog})
+
+	state, _, _ := s.Keys(nil)
+	fields := make([]any, 0, 110_000)
+	for i := range 55_000 {
+		fields = append(fields, "t"+strconv.Itoa(100+i), 1)
+	}
+	if err := w.raw.HSet(t.Context(), state, fields...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	watched()
+	if n := w.raw.HLen(t.Context(), state).Val(); n > 20 {
+		t.Errorf("%d fields are left", n)
+	}
+	if got := answered(t, s, q); got.State != rediscache.Miss || got.Proof == first.Proof {
+		t.Errorf("a count begins anew, and what was stored under it stands again: %s %q", got.State, got.Value)
+	}
+	if got := look(t, s, question("cats", 2)); got.State != rediscache.Fenced && got.State != rediscache.Unconfirmed {
+		t.Error("an intent was forgotten:", got.State)
+	}
+	bump(t, other)
 }

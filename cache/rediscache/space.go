@@ -125,7 +125,7 @@ func (s *Space) Look(ctx context.Context, q Question) (Answer, error) {
 	if q.Value {
 		want = "1"
 	}
-	args := append([]any{seed(), s.linger(), q.Have, want}, numbers(q.Relations)...)
+	args := append([]any{t.seed(), s.linger(), q.Have, want}, numbers(q.Relations)...)
 	raw, err := t.run(limited, lookScript, []string{s.state(), s.intents(), s.value(q.Key)}, args...)
 	t.breaker.done(err == nil, ctx.Err() == nil)
 	if err != nil {
@@ -186,7 +186,7 @@ func (s *Space) Fill(ctx context.Context, q Question, from Answer, payload []byt
 	limited, cancel := context.WithTimeout(ctx, 4*t.options.Budget)
 	defer cancel()
 	value := appendValue(nil, q.Key, payload, from.Moment)
-	args := append([]any{seed(), s.linger(), from.Proof, t.options.ValueTTL.Milliseconds(), value}, numbers(q.Relations)...)
+	args := append([]any{t.seed(), s.linger(), from.Proof, t.options.ValueTTL.Milliseconds(), value}, numbers(q.Relations)...)
 	raw, err := t.run(limited, fillScript, []string{s.state(), s.intents(), s.value(q.Key)}, args...)
 	// A Redis without room may answer look-ups all the same.
 	t.breaker.done(err == nil, err == nil || ctx.Err() == nil && kindOf(err) != kindFull)
@@ -224,7 +224,7 @@ func (s *Space) Place(ctx context.Context, w Writes) (*Intent, error) {
 	if w.Schema {
 		flags = "g"
 	}
-	args := append([]any{seed(), s.linger(), seed(), flags, w.Catalog}, numbers(w.Relations)...)
+	args := append([]any{s.tier.seed(), s.linger(), s.tier.seed(), flags, w.Catalog}, numbers(w.Relations)...)
 	raw, err := s.tier.run(ctx, placeScript, []string{s.state(), s.intents()}, args...)
 	if err != nil {
 		return nil, err
@@ -239,7 +239,7 @@ func (s *Space) Place(ctx context.Context, w Writes) (*Intent, error) {
 
 // Renew has intents last for Linger from now on. It returns the server as Watch does.
 func (s *Space) Renew(ctx context.Context, intents []*Intent) (server string, err error) {
-	args := []any{seed(), s.linger()}
+	args := []any{s.tier.seed(), s.linger()}
 	for _, i := range intents {
 		args = append(args, i.member)
 	}
@@ -257,7 +257,7 @@ func (i *Intent) Lower(ctx context.Context) (catalog string, err error) { return
 
 func (i *Intent) settle(ctx context.Context, bump string) (string, error) {
 	s := i.space
-	raw, err := s.tier.run(ctx, settleScript, []string{s.state(), s.intents()}, seed(), s.linger(), i.member, bump, i.Catalog)
+	raw, err := s.tier.run(ctx, settleScript, []string{s.state(), s.intents()}, s.tier.seed(), s.linger(), i.member, bump, i.Catalog)
 	return text(raw), err
 }
 
@@ -276,7 +276,7 @@ func (s *Space) Watch(ctx context.Context, until int64, forget bool) (Seen, erro
 	if forget {
 		anew = "1"
 	}
-	raw, err := s.tier.run(ctx, watchScript, []string{s.state(), s.intents()}, seed(), s.linger(), until, anew)
+	raw, err := s.tier.run(ctx, watchScript, []string{s.state(), s.intents()}, s.tier.seed(), s.linger(), until, anew)
 	if err != nil {
 		return Seen{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,10 @@ type Tier struct {
 	options Options
 	breaker breaker
 	counts  counts
+
+	textOnly atomic.Bool // no functions are to be had
+	seeds    string
+	seeded   atomic.Uint64
 }
 
 // Open returns a tier for a URL: see CheckURL. It does not connect.
@@ -55,7 +60,7 @@ func Open(url string, o Options) (*Tier, error) {
 	o.ValueTTL = cmp.Or(o.ValueTTL, time.Hour)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 1<<20)
 	o.Linger = cmp.Or(o.Linger, Linger)
-	return &Tier{client: open(), options: o}, nil
+	return &Tier{client: open(), options: o, seeds: rand.Text() + "-"}, nil
 }
 
 // Close closes the connections. What is under way fails.
@@ -196,10 +201,10 @@ func kindOf(err error) kind {
 	return kindOther
 }
 
-// run sends a script, and its text if Redis does not know it.
-func (t *Tier) run(ctx context.Context, s *redis.Script, keys []string, args ...any) (any, error) {
+// run has Redis run a script, and counts that.
+func (t *Tier) run(ctx context.Context, s *script, keys []string, args ...any) (any, error) {
 	begin := time.Now()
-	answer, err := s.Run(ctx, t.client, keys, args...).Result()
+	answer, err := t.do(ctx, s, keys, args)
 	took := time.Since(begin)
 	t.counts.nanos.Add(uint64(took)) //nolint:gosec // not negative
 	i := 0
@@ -213,5 +218,5 @@ func (t *Tier) run(ctx context.Context, s *redis.Script, keys []string, args ...
 	return answer, err
 }
 
-// seed is a text that never comes again.
-func seed() string { return rand.Text() }
+// seed is a text that never comes again, in any process.
+func (t *Tier) seed() string { return t.seeds + strconv.FormatUint(t.seeded.Add(1), 36) }

@@ -30,6 +30,8 @@ var (
 	sessions = proof{"../..", "TestAHistoryIsTheSameWithAndWithoutTheCache$/^one_session$/.*", "cached "} // settings that outlive a checkout
 	shared   = proof{"../..", "TestProcessesThatShareSeeOneDatabase|TestAWriterWithoutRedisKeepsTheOthersFromServing", "register "}
 	bypasses = proof{"../..", "TestAWriterWithoutRedisKeepsTheOthersFromServing", "the others bypass"}
+	restarts = proof{"../../cache/rediscache", "TestWhatARestartBringsBackIsForgotten", "what was there before is served"}
+	counts   = proof{"../../cache/rediscache", "TestTooManyCountsAreForgottenAllAtOnce", "stands again"}
 	lockstep = proof{"../..", "TestAProgramDoesTheSameWithAndWithoutTheCache", "a program of"}
 )
 
@@ -97,6 +99,15 @@ var mutants = []mutant{
 		{"cache_redis_keep.go", "\tif err := k.lock(ctx, lockOut); err != nil {\n", "\tif err := k.lock(ctx, k.lockOf(k.server)); err != nil {\n"},
 		{"cache_redis_keep.go", "\treturn k.letGoBut(ctx, lockOut)\n", "\treturn nil\n"},
 	}},
+	{"a Redis that has restarted taken for the one before", restarts, nil, []patch{{
+		"cache/rediscache/scripts.go", "  local whole = h[1] == run and size == n\n", "  local whole = size == n\n",
+	}}},
+	{"a process of Redis that never learns who it is", restarts, nil, []patch{{
+		"cache/rediscache/scripts.go", "  if not run then run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') end\n", "  if not run then run = redis.call('HGET', S, 'home') or 'somebody' end\n",
+	}}},
+	{"counts that begin anew in an old era", counts, nil, []patch{{
+		"cache/rediscache/scripts.go", "  era = ARGV[1]\n  redis.call('HSET', S, 'era', era)\n  local counts", "  local counts",
+	}}},
 	{"no closure over foreign keys", lockstep, more, []patch{{
 		"internal/catalog/load.go", "'delete', k.confdeltype IN ('c', 'n', 'd'), 'update', k.confupdtype IN ('c', 'n', 'd')", "'delete', false, 'update', false",
 	}}},
