@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/lifeguard-go/lifeguard/cache/rediscache"
 	"github.com/lifeguard-go/lifeguard/pgtest"
@@ -215,4 +218,48 @@ func TestURLs(t *testing.T) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
+}
+
+// go-redis writes to a logger that all of the program share, on the standard error if nobody
+// has set another.
+func TestARedisThatIsAwayIsNotWrittenAbout(t *testing.T) {
+	written := new(lines)
+	redis.SetLogger(written)
+	server := pgtest.NewRedis(t, pgtest.RedisOptions{Settings: map[string]string{"appendonly": "no"}})
+	cluster := "redis+cluster://" + rediscache.Where(server.URL())
+	for _, at := range []string{server.URL(), strings.Replace(server.URL(), "redis:", "rediss:", 1), cluster} {
+		tier, s := openSpace(t, at, rediscache.Options{Budget: patient}, time.Millisecond)
+		_, _ = s.Look(t.Context(), question("pets", 1))
+		if err := server.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			if _, err := s.Place(t.Context(), rediscache.Writes{Relations: []uint32{1}}); err == nil {
+				t.Error("an intent that is nowhere")
+			}
+		}
+		counted(t, tier, "network")
+	}
+	if text := written.String(); text != "" {
+		t.Errorf("go-redis writes:\n%s", text)
+	}
+}
+
+// lines is a logger of go-redis'.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Printf implements go-redis' logger.
+func (l *lines) Printf(_ context.Context, format string, values ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintf(&l.text, format+"\n", values...)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

@@ -42,7 +42,7 @@ func dialer(text string) (func() redis.UniversalClient, error) {
 			return nil, errURL // the cause may quote the password
 		}
 		o.MaxRetries, o.ContextTimeoutEnabled, o.DialTimeout = -1, true, dialTimeout
-		o.DialerRetries = 1
+		o.DialerRetries, o.Dialer = 1, dial(o.TLSConfig)
 		o.MaintNotificationsConfig = quietly()
 		return func() redis.UniversalClient { return redis.NewClient(o) }, nil
 	case "redis+sentinel":
@@ -56,6 +56,7 @@ func dialer(text string) (func() redis.UniversalClient, error) {
 		}
 		o.MaxRetries, o.ContextTimeoutEnabled, o.DialTimeout = -1, true, dialTimeout
 		o.DialerRetries, o.RouteByLatency, o.RouteRandomly, o.ReplicaOnly = 1, false, false, false
+		o.Dialer = dial(o.TLSConfig)
 		return func() redis.UniversalClient { return redis.NewFailoverClient(o) }, nil
 	case "redis+cluster":
 		to, err := clusterNodes(plain, rest)
@@ -68,6 +69,7 @@ func dialer(text string) (func() redis.UniversalClient, error) {
 		}
 		o.MaxRetries, o.ContextTimeoutEnabled, o.DialTimeout = -1, true, dialTimeout
 		o.DialerRetries, o.ReadOnly, o.RouteByLatency, o.RouteRandomly = 1, false, false, false
+		o.Dialer = dial(o.TLSConfig)
 		o.MaintNotificationsConfig = quietly()
 		return func() redis.UniversalClient { return redis.NewClusterClient(o) }, nil
 	}
