@@ -62,12 +62,14 @@ func (c *Conn) lookShared(ctx context.Context, v *ruling, option CacheOption, e 
 		ask.Have = e.Proof
 	}
 	a, err := s.space.Look(ctx, ask)
-	if err != nil {
-		q.counts.redis[lookFailed].Add(1)
-		return looked{reason: bypassRedis}, nil //nolint:nilerr // to PostgreSQL
+	found := lookOf(a.State, err)
+	q.counts.redis[found].Add(1)
+	if t := c.core.tracing; t != nil {
+		t.lookedUp(ctx, v.text.statement, lookNames[found], q.core.limiter.now()-captured)
 	}
-	q.counts.redis[lookOf(a.State)].Add(1)
 	switch {
+	case err != nil:
+		return looked{reason: bypassRedis}, nil //nolint:nilerr // to PostgreSQL
 	case a.State == rediscache.Unconfirmed:
 		return looked{reason: bypassApart}, nil
 	case a.State == rediscache.Fenced:
@@ -184,7 +186,10 @@ const (
 //nolint:gochecknoglobals // a constant
 var lookNames = [lookResults]string{"same", "value", "miss", "fenced", "unconfirmed", "error"}
 
-func lookOf(s rediscache.State) int {
+func lookOf(s rediscache.State, err error) int {
+	if err != nil {
+		return lookFailed
+	}
 	switch s {
 	case rediscache.Same:
 		return lookSame

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 
@@ -69,5 +70,49 @@ func TestSpansSayWhatTheCacheSaid(t *testing.T) {
 	}
 	if attrs := values(receiver.one(t, sampled, "DELETE orders").GetAttributes()); attrs["lifeguard.cache.outcome"] != nil {
 		t.Errorf("the cache was not asked about a write: %v", attrs)
+	}
+}
+
+// What Redis answers, the database does not do; but it takes the caller's time.
+//
+//nolint:paralleltest // leases that are older than the first cache of a process keep it waiting
+func TestALookUpInRedisIsAnEventOfTheCaller(t *testing.T) {
+	receiver := newReceiver(t)
+	provider := receiver.provider(t)
+	redis := pgtest.NewRedis(t, pgtest.RedisOptions{Settings: map[string]string{"appendonly": "no"}})
+	cfg := config(t, pgtest.DSN(t), func(c *lifeguard.Config) {
+		c.TracerProvider, c.Cache, c.Redis = provider, lifeguard.CacheLocal, redis.URL()
+	})
+	db := open(t, cfg)
+	mustExec(t, db, "create table orders (id int primary key)")
+	connector, err := lifeguard.FromDB(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, parent := provider.Tracer("test").Start(t.Context(), "request")
+	asked := func() (n uint64) {
+		for _, count := range connector.Stats().Cache.Redis.Lookups {
+			n += count
+		}
+		return n
+	}
+	for begun := time.Now(); asked() == 0; {
+		rows, err := db.QueryContext(ctx, "select id from orders where id = 42")
+		drain(t, rows, err)
+		if time.Since(begun) > time.Minute {
+			t.Fatal("Redis was not asked in a minute")
+		}
+	}
+	parent.End()
+	events := receiver.one(t, provider, "request").GetEvents()
+	if len(events) != 1 || events[0].GetName() != "lifeguard.redis" {
+		t.Fatalf("the caller's span has the events %v", events)
+	}
+	attrs := values(events[0].GetAttributes())
+	if took, _ := attrs["lifeguard.redis.seconds"].(float64); took <= 0 || took > 60 {
+		t.Errorf("it took %v s", attrs["lifeguard.redis.seconds"])
+	}
+	if attrs["lifeguard.redis.result"] == nil || attrs["db.query.summary"] != "SELECT orders" {
+		t.Errorf("the event says %v", attrs)
 	}
 }
