@@ -58,6 +58,7 @@ func Alerts(p Params) []Alert {
 	all := rate("job, pool", statements)
 	enough := " and " + all + " > " + number(p.MinRate)
 	refused, admitted := rate("job, pool", "lifeguard_refusals_total"), rate("job, pool", "lifeguard_admissions_total")
+	lookups := rate("job, instance, pool", "lifeguard_redis_lookups_total")
 	slots := "sum by (job, instance, pool) (lifeguard_slots) / sum by (job, instance, pool) (lifeguard_limit)"
 
 	return []Alert{
@@ -133,6 +134,17 @@ func Alerts(p Params) []Alert {
 			Text: "In {{ $labels.instance }} the latest confirmation of pool {{ $labels.pool }} is VALUE times as old as lifeguard_cache_bound allows; " +
 				"every read goes to the database.",
 			Board: CacheUID, Panel: panelConfirmed,
+		},
+		{
+			Name: "LifeguardRedisAway", Title: "Redis tier away", Format: "humanizePercentage", UID: "lifeguard-redis-away",
+			Severity: "warning", Section: "redis-tier-away",
+			Value: rate("job, instance, pool", `lifeguard_redis_lookups_total{result=~"error|unconfirmed"}`) + " / " + lookups + " and " + lookups +
+				" > " + number(p.MinRate),
+			Threshold: 0.5, For: hold(5 * time.Minute), NoData: stayNormal, Failed: keepLast,
+			Summary: "{{ $labels.pool }}: results are not shared through Redis",
+			Text: "In {{ $labels.instance }} VALUE of the look-ups of pool {{ $labels.pool }} in Redis bring nothing, since it does not answer or it is not " +
+				"known what others write; those queries go to the database.",
+			Board: CacheUID, Panel: panelLookups,
 		},
 		{
 			Name: "LifeguardGone", Title: "Scrape gone", UID: "lifeguard-gone", Severity: "critical", Section: "scrape-gone",

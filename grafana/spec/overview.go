@@ -18,6 +18,7 @@ const (
 	panelSpared      = 23
 	panelUnsettled   = 7
 	panelConfirmed   = 51
+	panelLookups     = 62
 	failed           = `outcome=~"error|timeout"`
 	statements       = "lifeguard_queries_total"
 	statementSeconds = "lifeguard_query_duration_seconds"

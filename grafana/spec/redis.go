@@ -13,7 +13,7 @@ func redisPanels() []Panel {
 			Queries: []Query{{"sum by (pool, state) (lifeguard_redis_state{@})", "{{pool}} {{state}}"}},
 		},
 		{
-			ID: 62, Kind: Lines, Title: "Look-ups in Redis, by result", Unit: PerSecond, Stacked: true, Empty: noRedis,
+			ID: panelLookups, Kind: Lines, Title: "Look-ups in Redis, by result", Unit: PerSecond, Stacked: true, Empty: noRedis,
 			Text:    "One for each query that may be cached. same: what memory has still stands; value: found in Redis; fenced: a write is under way; unconfirmed: it is not known what others write.",
 			Queries: []Query{{rateBy("lifeguard_redis_lookups_total", "pool, result"), "{{pool}} {{result}}"}},
 		},
