@@ -34,6 +34,13 @@ var outputs = map[string][]string{
 		"2 hits, then a write, and it is seen at once: true", "select count(*) from products: kept until its tables are written",
 		"select name from products order by random() limit 1: not kept, because of function random",
 	},
+	"redis": {
+		"an empty Redis confirms nothing before writers have had time to announce what they do: six seconds, or more: true",
+		"process 1 reads 40 products: 1 are in its memory, Redis has 0, PostgreSQL is asked for 39",
+		"process 2 reads 40 products: 0 are in its memory, Redis has ", "process 1 has changed a price, process 2 sees it at once: true",
+		"process 3 reads 40 products: 0 are in its memory, Redis has ", "Redis is stopped; PostgreSQL says: 99 cents",
+		`a write goes on, once PostgreSQL has told the others: 98 cents; this process is "out"`,
+	},
 	"chi": {
 		`GET /healthz 200 "ok"`, "POST /orders/Rex 200 2", `GET /orders/1 200 "Rex"`, "GET /orders/9 404 there is no such order", `GET /report 200 [{"Pet":"Rex","Orders":2}]`, "GET /metrics 200 true",
 		"5 statements had a span in a request's; ended gracefully: true",

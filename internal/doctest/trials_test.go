@@ -32,6 +32,7 @@ func trials() map[string]trial {
 		"lifeguard metrics-server":      {how: served, add: " -addr 127.0.0.1:0", why: address},
 		"go doc":                        {want: []string{"package lifeguard", "func NewBatchInserter", "func WithPriority"}},
 		"go run ./gorm":                 {replace: []string{"go run", "go run -C examples"}, why: "the page says that it is meant in examples", want: []string{"a second Ann is a duplicate: true"}},
+		"cd examples && go run ./redis": {want: []string{"process 2 sees it at once: true", "a write goes on"}},
 		"cd examples && go run ./cache": {want: []string{"the cache answered ", "because of function random"}},
 		"make help":                     {want: []string{"seed-db-heavy", "prove-linear", "test-docs", "vulncheck"}},
 		".ci/run":                       {replace: []string{".ci/run", "bash -n .ci/run"}, why: itself},
