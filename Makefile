@@ -66,6 +66,7 @@ PROOF_GATE       ?= 200000
 PROOF_HISTORY    ?= 3000
 PROOF_MUTANTS    ?= all
 PROOF_SHARED_OPS ?= 500000
+PROOF_SHARED_WORLDS ?= 4
 SEED             ?= $(shell date +%s)
 
 .PHONY: prove
@@ -91,7 +92,7 @@ prove-gate: ## statements changed by chance, against the server's trees, locks a
 
 .PHONY: prove-redis
 prove-redis: ## three processes that share Redis, killed and cut off; half a million operations, judged by porcupine (PROOF_SHARED_OPS), 25 minutes
-	LIFEGUARD_PROOF_SHARED_OPS=$(PROOF_SHARED_OPS) LIFEGUARD_PROOF_SEED=$(SEED) go test -C internal/cacheproof -count 1 -v -timeout 5h -run TestWhatProcessesSee .
+	LIFEGUARD_PROOF_SHARED_OPS=$(PROOF_SHARED_OPS) LIFEGUARD_PROOF_SHARED_WORLDS=$(PROOF_SHARED_WORLDS) LIFEGUARD_PROOF_SEED=$(SEED) go test -C internal/cacheproof -count 1 -v -timeout 5h -run TestWhatProcessesSee .
 
 .PHONY: prove-mutants
 prove-mutants: ## plant mistakes into the sources, and see each found (PROOF_MUTANTS=part of a name)
