@@ -1,4 +1,4 @@
-// Command sqlc uses code in the style of sqlc, with sql_package: database/sql, on Lifeguard.
+// Command sqlc uses code that sqlc made, with sql_package: database/sql, on Lifeguard.
 package main
 
 import (
