@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,6 +41,14 @@ func unshown() map[string]map[string]string {
 			"Main":           "stands in TestMain; the package's documentation shows it",
 			"Server.Standby": "is NewStandby without a test; its example says so",
 		},
+	}
+}
+
+// noLibrary are the packages that nobody is meant to import, with the reason.
+func noLibrary() map[string]string {
+	return map[string]string{
+		"examples": "says what is in the folders below", "examples/grpc": "is an example", "examples/sqlmock": "is an example",
+		"examples/sqlc/petdb": "is what sqlc makes of an example's queries",
 	}
 }
 
@@ -161,6 +170,35 @@ func (s *surface) showsMethod(of, method string) bool {
 			slices.ContainsFunc(s.makers[of], func(maker string) bool { return e.words[maker] })
 		return e.words[method] && has
 	})
+}
+
+// Nothing that could be imported is left out of unshown.
+func TestEveryPackageIsLookedAtForExamples(t *testing.T) {
+	t.Parallel()
+	known, looked := noLibrary(), unshown()
+	seen := map[string]bool{}
+	for _, file := range sources(t) {
+		dir := path.Dir(file)
+		if seen[dir] || slices.Contains(strings.Split(dir, "/"), "internal") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, file), nil, parser.PackageClauseOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if parsed.Name.Name == "main" {
+			continue
+		}
+		seen[dir] = true
+		if _, ok := looked[dir]; !ok && known[dir] == "" {
+			t.Errorf("%s is a package that can be imported: are there examples of what it exports?", dir)
+		}
+	}
+	for dir := range known {
+		if !seen[dir] {
+			t.Errorf("there is no package %s", dir)
+		}
+	}
 }
 
 func TestEveryExportedFunctionHasAnExampleThatRuns(t *testing.T) {
