@@ -139,6 +139,7 @@ func TestAWriteIsRefusedIfNobodyCanBeTold(t *testing.T) {
 }
 
 func writeIsRefused(t *testing.T, mode string) {
+	t.Helper()
 	t.Parallel()
 	dsn, plain := sharedDB(t, petSchema)
 	wire, through := newCable(t, sharedURL(t))

@@ -49,7 +49,7 @@ var errUnannounced = errors.New("lifeguard: nothing was written: other processes
 func (s *sharing) announce(caller context.Context, what *whatIsWritten) (*announcement, error) {
 	ctx, cancel := context.WithTimeout(caller, announceWithin)
 	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)() // the last who shares has gone
+	defer context.AfterFunc(s.ctx, cancel)() //nolint:contextcheck // the last who shares has gone
 	writes := rediscache.Writes{Relations: slices.Sorted(slices.Values(what.rows.Relations())), Schema: what.schema}
 	if what.rows.Everything() {
 		writes.Relations = []uint32{0}
@@ -206,6 +206,8 @@ func (s *sharing) settled(a *announcement, committed bool) bool {
 // tellOtherwise is for a commit that Redis cannot be told of, whose intent may have ended
 // before it: the others may have kept since what it has changed. It returns when they
 // serve nothing any more, if that can be had in time.
+//
+//nolint:contextcheck // whatever has become of the caller
 func (s *sharing) tellOtherwise() {
 	ctx, cancel := context.WithTimeout(s.ctx, announceWithin)
 	defer cancel()

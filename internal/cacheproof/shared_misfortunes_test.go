@@ -79,7 +79,7 @@ var misfortunes = []misfortune{
 func (s *sharedWorld) disturb(t *testing.T, n int) (victims []*sharedProcess) {
 	t.Helper()
 	sleep(time.Duration(1+s.r.IntN(300)) * time.Millisecond)
-	happening := []string{misfortunes[s.r.IntN(len(misfortunes))].name}
+	happening := []string{misfortunes[int(s.turn.Add(1))%len(misfortunes)].name} // each in its turn
 	if s.r.IntN(3) == 0 {
 		happening = append(happening, misfortunes[s.r.IntN(len(misfortunes))].name)
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,11 +34,13 @@ func TestWhatProcessesSeeThroughRedisIsLinearizable(t *testing.T) {
 	var mu sync.Mutex
 	var sum tally
 	var did sharedDeeds
+	var turn atomic.Int32
 	t.Run("worlds", func(t *testing.T) {
 		for i := range worlds {
 			t.Run(fmt.Sprint(i), func(t *testing.T) {
 				t.Parallel()
 				s := newSharedWorld(t, rand.New(rand.NewPCG(seed, 77+uint64(i)))) //nolint:gosec // small
+				s.turn = &turn
 				own := s.play(t, wanted/worlds)
 				mu.Lock()
 				defer mu.Unlock()
@@ -97,6 +100,7 @@ type sharedWorld struct {
 	processes []*sharedProcess
 	number    int32 // of the latest process
 	did       sharedDeeds
+	turn      *atomic.Int32 // the latest misfortune's, of all worlds
 }
 
 // sharedProcess is one of them.
@@ -290,16 +294,17 @@ func (h *linearHistory) note(r record) {
 // bury waits until nothing of a process that was killed is left on the server.
 func (s *sharedWorld) bury(t *testing.T, p *sharedProcess) {
 	t.Helper()
-	for begun := time.Now(); time.Since(begun) < time.Minute; sleep(5 * time.Millisecond) {
-		left := 0
-		if err := s.plain.QueryRowContext(t.Context(), "select count(*) from pg_stat_activity where application_name = $1", p.application()).Scan(&left); err != nil {
+	left := ""
+	for begun := time.Now(); time.Since(begun) < 2*time.Minute; sleep(5 * time.Millisecond) {
+		if err := s.plain.QueryRowContext(t.Context(), `select coalesce(string_agg(concat_ws(' ', state, wait_event, query_start, query), e'\n'), '')
+			from pg_stat_activity where datname = current_database() and application_name = $1`, p.application()).Scan(&left); err != nil {
 			t.Fatal(err)
 		}
-		if left == 0 {
+		if left == "" {
 			return
 		}
 	}
-	t.Fatal("a killed process has backends after a minute")
+	t.Fatalf("a killed process has backends after two minutes:\n%s", left)
 }
 
 // settle is for what was killed; the others have said that they are done.
