@@ -210,6 +210,21 @@ func (q *queryCache) skips(v *ruling) string {
 
 // question puts the key of a query in c.key, or says why there is none.
 func (c *Conn) question(v *ruling, args []driver.NamedValue) (reason string) {
+	b, clock := v.key(c.key[:0]), false
+	for i := range args {
+		var plain bool
+		if b, plain = cache.AppendPlain(b, args[i].Value); !plain || args[i].Name != "" {
+			return c.elaborate(v, args)
+		}
+		if text, is := args[i].Value.(string); is {
+			clock = clock || catalog.ReadsClock(text)
+		}
+	}
+	return c.asks(b, clock, false)
+}
+
+// elaborate is question for arguments that are not all plain.
+func (c *Conn) elaborate(v *ruling, args []driver.NamedValue) (reason string) {
 	for i := range args {
 		if !isPlain(args[i].Value) && isOption(args[i].Value) {
 			return bypassArguments
@@ -234,13 +249,21 @@ func (c *Conn) question(v *ruling, args []driver.NamedValue) (reason string) {
 			clock = clock || cache.HasText(made, catalog.ReadsClock)
 		}
 	}
+	if !ok {
+		return bypassArguments
+	}
+	return c.asks(b, clock, v.shared != nil && !cache.Portable(args))
+}
+
+// asks notes the key of a query.
+func (c *Conn) asks(key []byte, clock, private bool) (reason string) {
 	switch {
-	case !ok || len(b) > maxKey:
+	case len(key) > maxKey:
 		return bypassArguments
 	case clock:
 		return bypassClock
 	}
-	c.key, c.private = b, v.shared != nil && !cache.Portable(args)
+	c.key, c.private = key, private
 	return ""
 }
 
@@ -332,11 +355,25 @@ func (c *Conn) look(ctx context.Context, v *ruling, option CacheOption) (looked,
 // inMemory is the entry that may be served as far as this process knows; nil if there is none.
 func (c *Conn) inMemory(option CacheOption) *cache.Entry {
 	q := c.core.cache
-	e, ok := q.store.Find(c.key)
+	e, ok := q.store.Find(c.key, c.roll()%tellStore == 0)
 	if !ok || !q.serves(e) || option != 0 && !option.allows(q.core.limiter.now()-e.Stored) {
 		return nil
 	}
 	return e
+}
+
+// tellStore is one in how many look-ups the store's policy hears of.
+const tellStore = 4
+
+// roll is a number by chance: Marsaglia's xorshift, for a look-up needs no better one, and
+// waits for none.
+func (c *Conn) roll() uint32 {
+	n := c.dice
+	n ^= n << 13
+	n ^= n >> 17
+	n ^= n << 5
+	c.dice = n
+	return n
 }
 
 // hit serves an entry.

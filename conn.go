@@ -63,7 +63,8 @@ type Conn struct {
 	textIn  uint64      // when: the number of the young generation
 
 	ownsConnector bool
-	shard         uint8 // where hits are counted, modulo the number of shards
+	shard         uint8  // where hits are counted, modulo the number of shards
+	dice          uint32 // see roll; never 0
 }
 
 var (
@@ -110,6 +111,11 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 	if rows != nil || err != nil {
 		return rows, err
 	}
+	return c.ask(ctx, x, fill)
+}
+
+// ask is query from where the server is needed.
+func (c *Conn) ask(ctx context.Context, x call, fill *fill) (driver.Rows, error) {
 	defer fill.abandon() // unless it takes off
 	if err := c.lease(ctx, x.st, false); err != nil {
 		return nil, c.turnedAway(ctx, x.st, verbExecute, err)
@@ -123,7 +129,7 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 	if fill.flying() {
 		return c.fetch(ctx, e, fill, x)
 	}
-	rows, err = c.sendQuery(ctx, &x)
+	rows, err := c.sendQuery(ctx, &x)
 	if c.stalePlan(x.st, err) {
 		c.forgetPlan(x.query)
 		rows, err = c.sendQuery(ctx, &x)

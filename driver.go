@@ -325,7 +325,8 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &Conn{core: co, connector: c, shard: uint8(co.conns.Add(1))} //nolint:gosec // any number does
+	number := co.conns.Add(1)
+	conn := &Conn{core: co, connector: c, shard: uint8(number), dice: number<<1 | 1} //nolint:gosec // any number does
 	if co.cfg.Mode == ModeSession {
 		if conn.session, err = co.pool.openSession(ctx); err != nil {
 			return nil, err

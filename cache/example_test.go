@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
+
 	"github.com/lifeguard-go/lifeguard/cache"
 )
 
@@ -116,4 +118,13 @@ func ExampleAppendArguments() {
 	// a channel: false
 	// a time says by itself what to send: false
 	// a clock in a text: true
+}
+
+// Of a type that tells pgx by methods of its own what it is, AppendPlain takes nothing.
+func ExampleAppendPlain() {
+	key := []byte("select 1")
+	_, plain := cache.AppendPlain(key, int64(7))
+	_, odd := cache.AppendPlain(key, pgtype.Text{String: "7", Valid: true})
+	fmt.Println(plain, odd)
+	// Output: true false
 }

@@ -68,30 +68,41 @@ const (
 )
 
 func appendValue(b []byte, value any) ([]byte, bool) {
+	if b, ok := AppendPlain(b, value); ok {
+		return b, true
+	}
+	if v, ok := value.([]byte); ok {
+		if v == nil { // pgx sends NULL for it
+			return append(b, tagBytes, 0), true
+		}
+		return appendString(append(b, tagBytes, 1), string(v)), true
+	}
+	return appendOther(append(b, tagOther), reflect.ValueOf(value))
+}
+
+// AppendPlain appends an argument without a name, if it is of a type that most are: one that
+// has no methods by which it could say anything else. Otherwise it appends nothing, and
+// [AppendArguments] has to be asked.
+func AppendPlain(b []byte, value any) ([]byte, bool) {
 	switch v := value.(type) {
+	case int64:
+		return binary.BigEndian.AppendUint64(append(b, tagInt64), uint64(v)), true //nolint:gosec // the same bits
+	case string:
+		return appendString(append(b, tagString), v), true
 	case nil:
 		return append(b, tagNil), true
 	case bool:
 		return appendBool(append(b, tagBool), v), true
-	case int64:
-		return binary.BigEndian.AppendUint64(append(b, tagInt64), uint64(v)), true //nolint:gosec // the same bits
 	case int:
 		return binary.BigEndian.AppendUint64(append(b, tagInt), uint64(v)), true //nolint:gosec // the same bits
 	case int32:
 		return binary.BigEndian.AppendUint32(append(b, tagInt32), uint32(v)), true //nolint:gosec // the same bits
 	case float64:
 		return binary.BigEndian.AppendUint64(append(b, tagFloat64), math.Float64bits(v)), true
-	case string:
-		return appendString(append(b, tagString), v), true
-	case []byte:
-		if v == nil { // pgx sends NULL for it
-			return append(b, tagBytes, 0), true
-		}
-		return appendString(append(b, tagBytes, 1), string(v)), true
 	case time.Time:
 		return appendTime(append(b, tagTime), v), true
 	}
-	return appendOther(append(b, tagOther), reflect.ValueOf(value))
+	return b, false
 }
 
 func appendOther(b []byte, v reflect.Value) ([]byte, bool) {

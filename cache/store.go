@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"math/rand/v2"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -89,13 +88,14 @@ func weight(key string, e *Entry) uint32 {
 // Get implements Store.
 func (m *Memory) Get(key string) (*Entry, bool) { return m.cache.GetIfPresent(key) }
 
-// Find is Get for a key in a buffer of the caller's, of which nothing is kept. The policy
-// hears of one in four, by chance: telling it means to move the entry in a list, whose
-// neighbours are somewhere in memory, and that costs more than the look-up. What is read
-// often is told often, so the policy sees the same picture with fewer points.
-func (m *Memory) Find(key []byte) (*Entry, bool) {
+// Find is Get for a key in a buffer of the caller's, of which nothing is kept. tell says
+// whether the policy hears of it, which should be for a few, by chance: telling it means to
+// move the entry in a list, whose neighbours are somewhere in memory, and that costs more
+// than the look-up. What is read often is told often, so the policy sees the same picture
+// with fewer points.
+func (m *Memory) Find(key []byte, tell bool) (*Entry, bool) {
 	name := unsafe.String(unsafe.SliceData(key), len(key))
-	if rand.Uint32()%4 == 0 { //nolint:gosec // a sample
+	if tell {
 		return m.cache.GetIfPresent(name)
 	}
 	e, ok := m.cache.GetEntryQuietly(name)

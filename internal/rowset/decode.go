@@ -106,8 +106,9 @@ func (w *workspace) decode(f *field, src []byte) (driver.Value, error) {
 
 // plain is the value of a column whose decoding needs no plan: NULL, and what is a number
 // or a text as it stands. Whatever is not as long as it should be is left to pgx, whose
-// errors the application knows. Without texts that copy it, a text points to src.
-func (f *field) plain(src []byte, t *texts) (v driver.Value, ok bool) {
+// errors the application knows. Without texts that copy it, a text points to src. A whole number
+// goes to place, as boxed says.
+func (f *field) plain(src []byte, t *texts, place **int64) (v driver.Value, ok bool) {
 	if src == nil {
 		return nil, true
 	}
@@ -123,15 +124,15 @@ func (f *field) plain(src []byte, t *texts) (v driver.Value, ok bool) {
 		}
 	case wayInt2:
 		if len(src) == 2 {
-			return int64(int16(binary.BigEndian.Uint16(src))), true //nolint:gosec // the same bits
+			return boxed(int64(int16(binary.BigEndian.Uint16(src))), place), true //nolint:gosec // the same bits
 		}
 	case wayInt4:
 		if len(src) == 4 {
-			return int64(int32(binary.BigEndian.Uint32(src))), true //nolint:gosec // as above
+			return boxed(int64(int32(binary.BigEndian.Uint32(src))), place), true //nolint:gosec // as above
 		}
 	case wayInt8:
 		if len(src) == 8 {
-			return int64(binary.BigEndian.Uint64(src)), true //nolint:gosec // as above
+			return boxed(int64(binary.BigEndian.Uint64(src)), place), true //nolint:gosec // as above
 		}
 	case wayFloat8:
 		if len(src) == 8 {

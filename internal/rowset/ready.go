@@ -18,6 +18,7 @@ import (
 func (s *Set) Ready(ready *Set, maps *Maps) bool {
 	rows := s.Rows(maps)
 	defer rows.Close()
+	rows.lasting = true
 	n := len(s.columns.fields)
 	values := append([]driver.Value(nil), make([]driver.Value, n*s.Len())...) // see newSet
 	size := madeSize + cap(values)*valueSize

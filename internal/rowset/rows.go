@@ -27,10 +27,12 @@ type Rows struct {
 	column          int32
 	passed          int32 // rows, the current one among them
 	closed          bool
+	lasting         bool // the values will be kept: none may lie in these Rows
 
 	named bool // see Columns
 	few   [3]string
 	many  *[]string // if few are too few
+	box   int64     // the first whole number of the result; see boxed
 }
 
 // Rows starts a replay, which must be closed, as database/sql does.
@@ -47,8 +49,12 @@ func (r *Rows) Next(dest []driver.Value) error {
 		return err
 	}
 	var copies *texts
-	if len(r.set.arena) > maxShared {
+	var place *int64
+	switch {
+	case len(r.set.arena) > maxShared:
 		copies = &r.workspace().texts
+	case r.passed == 1 && !r.lasting: // whoever keeps the number keeps the arena in memory, as with a text
+		place = &r.box
 	}
 	row := r.set.arena[r.row:r.rest]
 	fields := r.set.columns.fields
@@ -56,7 +62,7 @@ func (r *Rows) Next(dest []driver.Value) error {
 		f := &fields[i]
 		var src []byte
 		src, row = cut(row)
-		if v, ok := f.plain(src, copies); ok {
+		if v, ok := f.plain(src, copies, &place); ok {
 			dest[i] = v
 			continue
 		}
