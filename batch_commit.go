@@ -263,10 +263,18 @@ func incarnation(ctx context.Context, pg *pgconn.PgConn) string {
 		return known
 	}
 	results, err := pg.Exec(ctx, incarnationSQL).ReadAll()
-	if err != nil || len(results) != 1 || len(results[0].Rows) != 1 {
+	if err != nil || len(results) != 1 {
 		return ""
 	}
-	known := string(results[0].Rows[0][0])
+	return noteIncarnation(pg, results[0])
+}
+
+// noteIncarnation is incarnation for a connection that has answered incarnationSQL.
+func noteIncarnation(pg *pgconn.PgConn, answer *pgconn.Result) string {
+	if answer.Err != nil || len(answer.Rows) != 1 {
+		return ""
+	}
+	known := string(answer.Rows[0][0])
 	pg.CustomData()[incarnationKey] = known
 	return known
 }

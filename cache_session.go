@@ -1,6 +1,7 @@
 package lifeguard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lifeguard-go/lifeguard/internal/catalog"
 )
@@ -145,6 +147,9 @@ func (q *queryCache) meetAtLast(ctx context.Context, ph *physical) (s *cacheSess
 
 // readState reads a connection's session, and what belongs to it as far as it is not known.
 func (q *queryCache) readState(ctx context.Context, ph *physical) (catalog.Session, error) {
+	if ph.cached.started == "" && q.core.cfg.Redis == "" {
+		return q.readAtOnce(ctx, ph)
+	}
 	if ph.cached.started == "" || q.catalog.KnownReach() == nil {
 		if err := q.readFacts(ctx, ph); err != nil {
 			return catalog.Session{}, err
@@ -153,25 +158,81 @@ func (q *queryCache) readState(ctx context.Context, ph *physical) (catalog.Sessi
 	return catalog.ReadSession(ctx, ph.pg)
 }
 
-// readFacts reads what the connection's backend is, and what functions could do in its
-// database.
-func (q *queryCache) readFacts(ctx context.Context, ph *physical) error {
-	result := ph.pg.ExecParams(ctx, backendQuery, nil, nil, nil, nil).Read()
-	if result.Err != nil {
-		return result.Err
+// readAtOnce is readState for a connection of which nothing is known: one round trip, and
+// another one if nobody knows yet what functions could do.
+func (q *queryCache) readAtOnce(ctx context.Context, ph *physical) (catalog.Session, error) {
+	answers := askAtOnce(ctx, ph.pg, backendQuery, incarnationSQL, catalog.SessionQuery)
+	if err := ph.cached.noteBackend(ph, answers[0]); err != nil {
+		return catalog.Session{}, err
 	}
-	if len(result.Rows) != 1 || len(result.Rows[0]) != 4 {
+	if err := q.sawLife(ctx, ph, noteIncarnation(ph.pg, answers[1])); err != nil {
+		return catalog.Session{}, err
+	}
+	if _, err := q.catalog.Reach(ctx, ph.pg); err != nil {
+		return catalog.Session{}, err
+	}
+	return catalog.SessionOf(ph.pg, answers[2])
+}
+
+// askAtOnce sends questions that have nothing to do with each other, and returns the answers.
+func askAtOnce(ctx context.Context, pg *pgconn.PgConn, questions ...string) []*pgconn.Result {
+	answers := make([]*pgconn.Result, len(questions))
+	p := pg.StartPipeline(ctx)
+	for _, sql := range questions {
+		p.SendQueryParams(sql, nil, nil, nil, nil)
+		p.SendPipelineSync() // so that the next one is answered whatever becomes of this
+	}
+	lost := p.Flush()
+	for i := range answers {
+		answers[i] = &pgconn.Result{Err: lost}
+		if lost != nil {
+			continue
+		}
+		result, err := p.GetResults()
+		if reader, ok := result.(*pgconn.ResultReader); ok && err == nil {
+			answers[i] = reader.Read()
+		} else {
+			answers[i].Err = cmp.Or(err, errFacts)
+		}
+		_, lost = p.GetResults() // Sync
+	}
+	_ = p.Close() // each answer has its own error
+	return answers
+}
+
+// noteBackend notes what the connection's backend is, as it has answered backendQuery.
+func (cc *cachedConn) noteBackend(ph *physical, answer *pgconn.Result) error {
+	if answer.Err != nil {
+		return answer.Err
+	}
+	if len(answer.Rows) != 1 || len(answer.Rows[0]) != 4 {
 		return errFacts
 	}
-	row := result.Rows[0]
-	ph.cached.started, ph.cached.standby = string(row[1]), string(row[2]) == "true"
-	ph.cached.proxied = string(row[0]) != strconv.FormatUint(uint64(ph.pg.PID()), 10)
-	ph.cached.simple = sendsUnasked(ph.pgxConn().Config())
-	life := incarnation(ctx, ph.pg)
+	row := answer.Rows[0]
+	cc.started, cc.standby = string(row[1]), string(row[2]) == "true"
+	cc.proxied = string(row[0]) != strconv.FormatUint(uint64(ph.pg.PID()), 10)
+	cc.simple = sendsUnasked(ph.pgxConn().Config())
+	return nil
+}
+
+// sawLife is sawServer for what a connection has said, or has not.
+func (q *queryCache) sawLife(ctx context.Context, ph *physical, life string) error {
 	if life == "" && (ph.dead() || ctx.Err() != nil) {
 		return errors.Join(errFacts, ctx.Err()) // nobody has said that it is another one
 	}
 	q.sawServer(life)
+	return nil
+}
+
+// readFacts reads what the connection's backend is, and what functions could do in its
+// database.
+func (q *queryCache) readFacts(ctx context.Context, ph *physical) error {
+	if err := ph.cached.noteBackend(ph, ph.pg.ExecParams(ctx, backendQuery, nil, nil, nil, nil).Read()); err != nil {
+		return err
+	}
+	if err := q.sawLife(ctx, ph, incarnation(ctx, ph.pg)); err != nil {
+		return err
+	}
 	if q.core.cfg.Redis != "" && ph.pg.TxStatus() == 'I' {
 		// Where the server cannot look at its clients, it refuses that, and nothing is lost.
 		_ = ph.pg.ExecParams(ctx, noticeOurEnd, nil, nil, nil, nil).Read()

@@ -21,13 +21,13 @@ type Session struct {
 	Async bool
 }
 
-// sessionQuery reads every setting that a session may change and that is not as
+// SessionQuery reads every setting that a session may change and that is not as
 // the server was built, but for those that only change how fast, how loud or how
 // durable something is. So a setting that is not known here, an extension's or a
 // newer server's, counts.
 //
 // Settings of the configuration file alone are the same for all sessions.
-const sessionQuery = `
+const SessionQuery = `
 SELECT pg_catalog.json_build_object(
   'database', pg_catalog.current_database(),
   'user', CURRENT_USER, 'session_user', SESSION_USER,
@@ -70,15 +70,19 @@ func ReadSession(ctx context.Context, conn *pgconn.PgConn) (Session, error) {
 	if conn.TxStatus() != 'I' {
 		return Session{}, ErrInTransaction
 	}
-	var raw []byte
-	result := conn.ExecParams(ctx, sessionQuery, nil, nil, nil, nil)
-	for result.NextRow() {
-		raw = append([]byte(nil), result.Values()[0]...)
-	}
-	_, err := result.Close()
+	return SessionOf(conn, conn.ExecParams(ctx, SessionQuery, nil, nil, nil, nil).Read())
+}
+
+// SessionOf is the session of a connection, as it has answered [SessionQuery].
+func SessionOf(conn *pgconn.PgConn, answer *pgconn.Result) (Session, error) {
 	var state sessionState
-	if err == nil {
-		err = json.Unmarshal(raw, &state)
+	err := answer.Err
+	switch {
+	case err != nil:
+	case len(answer.Rows) != 1 || len(answer.Rows[0]) != 1:
+		err = errors.New("the server did not describe it")
+	default:
+		err = json.Unmarshal(answer.Rows[0][0], &state)
 	}
 	if err != nil {
 		return Session{}, fmt.Errorf("catalog: read the session: %w", err)
