@@ -48,6 +48,7 @@ const (
 	bypassed    = "a statement that bypasses the cache"
 	written     = "an autocommit write"
 	transacted  = "a transaction with one write"
+	atOnce      = ", answered at once"
 	webMix      = "95 % reads, writes elsewhere"
 	sharedMix   = "95 % reads, each hundredth write to the same table"
 	worstMix    = "95 % reads, all writes to the same table"
@@ -55,7 +56,11 @@ const (
 
 func experiments() []experiment {
 	three, hits, both, sides := []string{byConstant, byOn, byPgx}, []string{byConstant, byOn}, []string{byOff, byOn}, []string{byPgx, byOn}
+	ready := []string{byNone, byBeside, byOwn}
 	return []experiment{
+		{name: bypassed + atOnce, contestants: ready, work: bypass, ready: true},
+		{name: written + atOnce, contestants: ready, work: write, ready: true},
+		{name: transacted + atOnce, contestants: ready, work: transact, ready: true},
 		{name: hot, contestants: three, before: warm(100), work: points(100)},
 		{name: many, contestants: hits, before: warm(0), work: points(0)},
 		{name: oneCore, contestants: hits, work: points(100), workers: 8, processors: 1},

@@ -17,6 +17,7 @@ import (
 	"github.com/lifeguard-go/lifeguard"
 	"github.com/lifeguard-go/lifeguard/benchmarks/internal/proc"
 	"github.com/lifeguard-go/lifeguard/internal/constantrow"
+	"github.com/lifeguard-go/lifeguard/internal/pgstub"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -36,6 +37,7 @@ type cell struct {
 // bench is the server that everybody is measured on, and the ways to it.
 type bench struct {
 	pg      *pgtest.Server
+	dsn     string
 	version string
 	dbs     map[string]*sql.DB
 	cells   []cell
@@ -47,6 +49,11 @@ const (
 	byPgx      = "pgx/stdlib"
 	byOff      = "Lifeguard, cache off"
 	byOn       = "Lifeguard, cache on"
+
+	// Those of experiments that need no server.
+	byNone   = "Lifeguard, no cache in the process"
+	byBeside = "Lifeguard without a cache, beside one"
+	byOwn    = "Lifeguard with a cache"
 )
 
 const conns = 8
@@ -61,30 +68,15 @@ func start(ctx context.Context, o *options) (b *bench, err error) {
 	if b.pg, err = pgtest.Start(ctx, pgtest.Options{}); err != nil {
 		return b, err
 	}
-	dsn, _, err := b.pg.CreateDatabase(ctx)
-	if err != nil {
+	if b.dsn, _, err = b.pg.CreateDatabase(ctx); err != nil {
 		return b, err
 	}
-	if b.dbs[byPgx], err = sql.Open("pgx", dsn); err != nil {
+	if b.dbs[byPgx], err = sql.Open("pgx", b.dsn); err != nil {
 		return b, err
 	}
 	b.dbs[byPgx].SetMaxOpenConns(conns)
-	for name, setting := range map[string]string{byOff: "off", byOn: "local"} {
-		cfg, err := lifeguard.ParseConfig(dsn)
-		if err != nil {
-			return b, err
-		}
-		cfg.MaxConns, cfg.Cache, cfg.CacheSize = conns, lifeguard.CacheMode(setting), 512<<20
-		connector, err := lifeguard.NewConnector(cfg)
-		if err != nil {
-			return b, err
-		}
-		b.dbs[name] = sql.OpenDB(connector)
-	}
-	for _, db := range b.dbs {
-		db.SetMaxIdleConns(1024)
-	}
 	b.dbs[byPgx].SetMaxIdleConns(conns)
+	b.dbs[byConstant].SetMaxIdleConns(1024)
 	if _, err = b.dbs[byPgx].ExecContext(ctx, schema); err != nil {
 		return b, err
 	}
@@ -94,6 +86,74 @@ func start(ctx context.Context, o *options) (b *bench, err error) {
 		}
 	}
 	return b, b.dbs[byPgx].QueryRowContext(ctx, "show server_version").Scan(&b.version)
+}
+
+// openPools opens Lifeguard's pools, if that was not done.
+func (b *bench) openPools() (err error) {
+	if b.dbs[byOn] != nil {
+		return nil
+	}
+	for name, mode := range map[string]lifeguard.CacheMode{byOff: lifeguard.CacheOff, byOn: lifeguard.CacheLocal} {
+		if b.dbs[name], err = b.open(mode, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) open(mode lifeguard.CacheMode, recorded *pgstub.Recorded) (*sql.DB, error) {
+	cfg, err := lifeguard.ParseConfig(b.dsn)
+	if err != nil {
+		return nil, err
+	}
+	cfg.MaxConns, cfg.Cache, cfg.CacheSize = conns, mode, 512<<20
+	if recorded != nil {
+		cfg.ConnConfig.DialFunc = recorded.Dial(cfg.ConnConfig.DialFunc)
+	}
+	connector, err := lifeguard.NewConnector(cfg)
+	if err != nil {
+		return nil, err
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxIdleConns(1024)
+	return db, nil
+}
+
+// measureReady is measure with pools of their own, whose answers are ready: what a statement
+// costs the client is a small part of what it takes, which varies by more than that.
+func (b *bench) measureReady(ctx context.Context, o *options, e *experiment, name string) (c cell, err error) {
+	mode := lifeguard.CacheOff
+	if name == byOwn {
+		mode = lifeguard.CacheLocal
+	}
+	if name == byBeside {
+		neighbour, err := b.open(lifeguard.CacheLocal, nil)
+		if err != nil {
+			return c, err
+		}
+		defer neighbour.Close()
+		if err := neighbour.PingContext(ctx); err != nil {
+			return c, err
+		}
+	}
+	recorded := &pgstub.Recorded{}
+	db, err := b.open(mode, recorded)
+	if err != nil {
+		return c, err
+	}
+	defer db.Close()
+	do := e.work(db, o, 0)
+	for range 10 { // is learnt
+		if err := do(ctx); err != nil {
+			return c, err
+		}
+	}
+	recorded.Stop()
+	c, err = b.measure(ctx, o, e, name, db)
+	if n := recorded.Missed(); err == nil && n > 0 {
+		return c, fmt.Errorf("%d requests were not recorded", n)
+	}
+	return c, err
 }
 
 func (b *bench) stop() {
@@ -115,6 +175,7 @@ type experiment struct {
 	processors  int // GOMAXPROCS; 0 leaves it
 	latencies   bool
 	long        bool // lasts for options.mix
+	ready       bool // see measureReady; before all others, as they open pools
 }
 
 // work makes what one worker does once: a closure, so that each has its own state.
@@ -122,6 +183,11 @@ type work func(db *sql.DB, o *options, worker int) func(ctx context.Context) err
 
 // play does all rounds of an experiment. Each has the contestants in another order.
 func (b *bench) play(ctx context.Context, o *options, e *experiment) error {
+	if !e.ready {
+		if err := b.openPools(); err != nil {
+			return err
+		}
+	}
 	if e.before != nil {
 		if err := e.before(ctx, b, o); err != nil {
 			return err
@@ -133,7 +199,11 @@ func (b *bench) play(ctx context.Context, o *options, e *experiment) error {
 	order := slices.Clone(e.contestants)
 	for rep := range o.reps {
 		for _, name := range order {
-			c, err := b.measure(ctx, o, e, name)
+			measure := func() (cell, error) { return b.measure(ctx, o, e, name, b.dbs[name]) }
+			if e.ready {
+				measure = func() (cell, error) { return b.measureReady(ctx, o, e, name) }
+			}
+			c, err := measure()
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
@@ -146,20 +216,20 @@ func (b *bench) play(ctx context.Context, o *options, e *experiment) error {
 }
 
 // measure has one contestant work for the span of a round.
-func (b *bench) measure(ctx context.Context, o *options, e *experiment, name string) (cell, error) {
+func (b *bench) measure(ctx context.Context, o *options, e *experiment, name string, db *sql.DB) (cell, error) {
 	span := o.span
 	if e.long {
 		span = o.mix
 	}
 	// A few operations that do not count: connections, texts, processor caches.
-	if _, err := spend(ctx, b.dbs[name], o, e, span/10); err != nil {
+	if _, err := spend(ctx, db, o, e, span/10); err != nil {
 		return cell{}, err
 	}
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	busy, self, began := proc.Busy(), proc.Self(), time.Now()
-	took, err := spend(ctx, b.dbs[name], o, e, span)
+	took, err := spend(ctx, db, o, e, span)
 	c := cell{Experiment: e.name, Contestant: name, Wall: time.Since(began), CPU: proc.Self() - self}
 	c.Others = max(proc.Busy()-busy-c.CPU, 0)
 	runtime.ReadMemStats(&after)

@@ -1,0 +1,4 @@
+package lifeguard
+
+// RaceDetector is for tests that count allocations.
+const RaceDetector = raceDetector
