@@ -9,13 +9,14 @@ import (
 )
 
 // What has nothing of the cache pays little for it: a statement that bypasses it allocates
-// nothing more, a write what its fence takes. BenchmarkUselessCache has the times.
-func TestWhatACacheCostsThoseWhoHaveNothingOfIt(t *testing.T) { //nolint:paralleltest,tparallel // counts allocations, and caches of the process
+// nothing more, a write what its fence takes. BenchmarkUselessCache has the times. It runs alone, for
+// it counts allocations, and the caches of the process.
+func TestWhatACacheCostsThoseWhoHaveNothingOfIt(t *testing.T) {
 	dsn := pgtest.DSN(t)
 	plain := openDSN(t, dsn)
 	mustExec(t, plain, uselessSchema)
 	mustClose(t, plain)
-	for _, s := range useless { //nolint:paralleltest // as above
+	for _, s := range useless {
 		t.Run(s.name, func(t *testing.T) {
 			allocations := map[string]float64{}
 			for _, n := range neighbourhoods {
