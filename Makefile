@@ -91,7 +91,7 @@ prove-gate: ## statements changed by chance, against the server's trees, locks a
 	go test -C internal/catalog -run '^$$' -fuzz FuzzGate -fuzztime 2m .
 
 .PHONY: prove-redis
-prove-redis: ## three processes that share Redis, killed and cut off; half a million operations, judged by porcupine (PROOF_SHARED_OPS, PROOF_SHARED_WORLDS), 15 minutes
+prove-redis: ## three processes that share Redis, killed and cut off; half a million operations, judged by porcupine (PROOF_SHARED_OPS, PROOF_SHARED_WORLDS), 10 minutes
 	LIFEGUARD_PROOF_SHARED_OPS=$(PROOF_SHARED_OPS) LIFEGUARD_PROOF_SHARED_WORLDS=$(PROOF_SHARED_WORLDS) LIFEGUARD_PROOF_SEED=$(SEED) go test -C internal/cacheproof -count 1 -v -timeout 5h -parallel $(PROOF_SHARED_WORLDS) -run TestWhatProcessesSee .
 
 .PHONY: prove-mutants
