@@ -86,8 +86,10 @@ func seedTrials() map[string]trial {
 	}
 }
 
+// ownServer has a command start a PostgreSQL with the settings that it needs.
+func ownServer() map[string]string { return map[string]string{"LIFEGUARD_TEST_DSN": ""} }
+
 func makeTrials() map[string]trial {
-	ownServer := map[string]string{"LIFEGUARD_TEST_DSN": ""} // one with the settings that it needs
 	table := map[string]trial{
 		"make test":         {how: planned, why: itself, want: []string{"go test -race"}},
 		"make examples":     {how: planned, why: "examples/examples_test.go runs them", want: []string{"go run ./$e"}},
@@ -103,7 +105,7 @@ func makeTrials() map[string]trial {
 			how: planned, why: minutes, want: []string{"TestWhatReadersSee", "TestAProgramDoes", "TestTheIdioms", "FuzzGate"},
 		},
 		"make prove-mutants": {how: planned, why: minutes, want: []string{"TestEachMistake"}},
-		"make prove-redis":   {how: planned, why: minutes, env: ownServer, long: "make prove-redis PROOF_SHARED_OPS=5000", want: []string{"TestWhatProcessesSee"}},
+		"make prove-redis":   {how: planned, why: minutes, env: ownServer(), long: "make prove-redis PROOF_SHARED_OPS=5000", want: []string{"TestWhatProcessesSee"}},
 		"make bench-redis":   {how: planned, why: "benchmarks/redis/redis_test.go runs it in short", want: []string{"go run ./redis"}},
 	}
 	for target, want := range map[string]string{
@@ -156,7 +158,7 @@ func measurements() map[string]trial {
 	for _, name := range []string{"overload", "batch", "cache"} {
 		table["cd benchmarks && go run ./"+name+" -out ../docs"] = trial{add: " -h", why: minutes, want: []string{"-quick"}}
 		table["cd benchmarks && go run ./"+name+" -quick"] = trial{
-			add: " -h", why: minutes, want: []string{"-quick"}, long: "cd benchmarks && go run ./" + name + " -quick",
+			add: " -h", why: minutes, want: []string{"-quick"}, env: ownServer(), long: "cd benchmarks && go run ./" + name + " -quick",
 		}
 	}
 	for target, want := range map[string]string{
