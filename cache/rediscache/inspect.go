@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"strings"
+
+	"github.com/lifeguard-go/lifeguard/internal/redisurl"
 )
 
 // Facts are what Redis says of itself. What an ACL keeps it from saying is zero.
@@ -16,7 +18,7 @@ type Facts struct {
 
 // Inspect asks a Redis, or one node of a cluster, that it connects to for the purpose.
 func Inspect(ctx context.Context, url string) (Facts, error) {
-	open, err := dialer(url)
+	open, err := redisurl.Dialer(url)
 	if err != nil {
 		return Facts{}, err
 	}
@@ -49,9 +51,10 @@ func Inspect(ctx context.Context, url string) (Facts, error) {
 }
 
 // Where names the hosts of a URL, and nothing else of it.
-func Where(url string) string {
-	_, rest, _ := strings.Cut(url, "://")
-	rest, _, _ = strings.Cut(rest, "?")
-	rest, _, _ = strings.Cut(rest, "/")
-	return rest[strings.LastIndex(rest, "@")+1:]
+func Where(url string) string { return redisurl.Where(url) }
+
+// CheckURL reports whether Open takes a URL. Its error names no part of it.
+func CheckURL(text string) error {
+	_, err := redisurl.Dialer(text)
+	return err
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/lifeguard-go/lifeguard/internal/redisurl"
 )
 
 // Options bound what a Tier does. Zero is a good default.
@@ -52,7 +54,7 @@ type Tier struct {
 
 // Open returns a tier for a URL: see CheckURL. It does not connect.
 func Open(url string, o Options) (*Tier, error) {
-	open, err := dialer(url)
+	open, err := redisurl.Dialer(url)
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,12 @@
-package rediscache
+// Package redisurl reads the URLs of Redis that the settings take: of one server, of a
+// master that sentinels name, or of a cluster.
+package redisurl
 
 import (
 	"errors"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,14 +20,9 @@ var errURL = errors.New("the URL of Redis must be redis://[user:password@]host[:
 
 const dialTimeout = time.Second
 
-// CheckURL reports whether Open takes a URL. Its error names no part of it.
-func CheckURL(text string) error {
-	_, err := dialer(text)
-	return err
-}
-
-// dialer returns what opens a client. Schemes with an s are over TLS.
-func dialer(text string) (func() redis.UniversalClient, error) {
+// Dialer returns what opens a client, which connects when it is used and tries nothing twice.
+// Schemes with an s are over TLS. The error names no part of the URL.
+func Dialer(text string) (func() redis.UniversalClient, error) {
 	scheme, rest, found := strings.Cut(text, "://")
 	if !found {
 		return nil, errURL
@@ -78,6 +76,37 @@ func dialer(text string) (func() redis.UniversalClient, error) {
 
 func quietly() *maintnotifications.Config {
 	return &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+}
+
+// Where names the hosts of a URL, and nothing else of it.
+func Where(text string) string {
+	_, rest, _ := strings.Cut(text, "://")
+	rest, _, _ = strings.Cut(rest, "?")
+	rest, _, _ = strings.Cut(rest, "/")
+	return rest[strings.LastIndex(rest, "@")+1:]
+}
+
+// Place names the hosts and the database of a URL, or the master, and nothing else of it: the
+// same for all who write the address of one Redis the same way.
+func Place(text string) string {
+	scheme, rest, _ := strings.Cut(text, "://")
+	rest, query, _ := strings.Cut(rest, "?")
+	_, path, _ := strings.Cut(rest, "/")
+	if values, err := url.ParseQuery(query); err == nil && values.Has("db") {
+		path = values.Get("db")
+	}
+	port := "6379"
+	if strings.HasSuffix(scheme, "sentinel") {
+		port = "26379"
+	}
+	hosts := strings.Split(Where(text), ",")
+	for i, host := range hosts {
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			hosts[i] = net.JoinHostPort(strings.Trim(host, "[]"), port)
+		}
+	}
+	slices.Sort(hosts)
+	return strings.Join(hosts, ",") + "/" + strings.TrimPrefix(path, "0")
 }
 
 // parts are those of a URL with a list of hosts, which net/url would not take.
