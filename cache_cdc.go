@@ -10,6 +10,7 @@ import (
 
 	"github.com/lifeguard-go/lifeguard/internal/catalog"
 	"github.com/lifeguard-go/lifeguard/internal/cdc"
+	"github.com/lifeguard-go/lifeguard/internal/redisurl"
 )
 
 // follower is what a cache with lifeguard_cache=cdc hears of everybody's writes. It adds to
@@ -43,11 +44,15 @@ func newFollower(q *queryCache) *follower {
 	}
 	cfg := &q.core.cfg
 	f := &follower{q: q}
+	var relay *cdc.Relay
+	if open, err := redisurl.Dialer(cfg.Redis); err == nil { // else there is none: validate has looked
+		relay = &cdc.Relay{Open: open, Place: redisurl.Place(cfg.Redis), Slots: cfg.CDCSlots}
+	}
 	f.consumer = cdc.New(cdc.Config{
 		Connect: func(ctx context.Context, replication bool) (*pgconn.PgConn, error) {
 			return cfg.connectBeside(ctx, "lifeguard cdc", replication)
 		}, Cache: f, Streams: &inProcess.streams, Now: sinceStart, IdleAfter: cdcIdleAfter,
-		Bound: cfg.CacheBound, MaxLag: int64(cfg.CDCMaxLag), Publication: cfg.CDCPublication, PollEvery: cfg.CDCPoll,
+		Relay: relay, Bound: cfg.CacheBound, MaxLag: int64(cfg.CDCMaxLag), Publication: cfg.CDCPublication, PollEvery: cfg.CDCPoll,
 		Logger: cfg.Logger.With("pool", cfg.Name),
 	})
 	return f
@@ -168,6 +173,10 @@ type CDCStats struct {
 	Refused       uint64            // results that were not kept, since they were read without one of those
 	Restarts      map[string]uint64 // streams that ended, by reason
 	Leads         bool              // beats for all processes of the database
+	Role          string            // direct: through a replication slot; leader: so, and writes it to lifeguard_redis; follower: reads it there; empty without a stream
+	Relayed       uint64            // entries that were written to lifeguard_redis, or read there
+	RelayErrors   uint64            // commands to lifeguard_redis that failed
+	RelayPending  int               // bytes that a leader has to write there
 	Announced     bool              // an event trigger tells of DDL
 }
 
@@ -181,6 +190,7 @@ func (f *follower) stats() *CDCStats {
 		Lag: of.Lag, Commits: of.Commits, Relations: of.Relations, SchemaChanges: of.SchemaChanges,
 		Unsettled: of.Unsettled, Refused: f.refused.Load(), Restarts: make(map[string]uint64),
 		Leads: of.Leads, Announced: of.Announced,
+		Role: string(of.Role), Relayed: of.Relayed, RelayErrors: of.RelayErrors, RelayPending: of.RelayPending,
 	}
 	for _, reason := range cdc.Reasons() {
 		st.Restarts[string(reason)] = of.Ends[reason]

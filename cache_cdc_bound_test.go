@@ -18,8 +18,18 @@ import (
 // transactions, TRUNCATE, DDL, and streams that end.
 func TestNoReadIsOlderThanTheBound(t *testing.T) {
 	const bound = 200 * time.Millisecond
-	c := openCDC(t, logicalServer(t), `create table counter (id int primary key, n bigint); insert into counter values (1, 0);
-		create table bulk (id int primary key, t text)`, "lifeguard_cache_bound="+bound.String())
+	c := openCDC(t, logicalServer(t), boundSchema, "lifeguard_cache_bound="+bound.String())
+	noReadIsOlder(t, c, bound)
+	if c.stats().CDC.Restarts["slot_lost"] == 0 {
+		t.Error("no stream has ended: this shows nothing")
+	}
+}
+
+const boundSchema = `create table counter (id int primary key, n bigint); insert into counter values (1, 0);
+	create table bulk (id int primary key, t text)`
+
+func noReadIsOlder(t *testing.T, c *cachedDB, bound time.Duration) {
+	t.Helper()
 	c.warm("select n from counter where id = 1")
 	long, rows := 3*time.Second, 30_000
 	if seconds, err := strconv.Atoi(os.Getenv("LIFEGUARD_CDC_SECONDS")); err == nil {
@@ -88,8 +98,8 @@ func TestNoReadIsOlderThanTheBound(t *testing.T) {
 	if stale.Load() > 0 {
 		t.Errorf("%d reads are older than the bound of %v, by %v", stale.Load(), bound, time.Duration(worst.Load())-bound)
 	}
-	if st.Hits == 0 || st.CDC.Restarts["slot_lost"] == 0 {
-		t.Error("this shows nothing")
+	if st.Hits == 0 {
+		t.Error("nothing was served: this shows nothing")
 	}
 }
 

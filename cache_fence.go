@@ -56,7 +56,7 @@ func (q *queryCache) raise(ctx context.Context, ph *physical, what *whatIsWritte
 	if p == nil {
 		return nil, nil //nolint:nilnil // see watch
 	}
-	if p.unnamed() && q.core.cfg.Redis != "" {
+	if p.unnamed() && q.core.cfg.shares() {
 		return nil, errRedisNowhere
 	}
 	return p.raise(ctx, what)

@@ -334,7 +334,7 @@ func (c *Conn) look(ctx context.Context, v *ruling, option CacheOption) (looked,
 	q := c.core.cache
 	option = option.and(v.option)
 	e := c.inMemory(option)
-	if q.core.cfg.Redis != "" {
+	if q.core.cfg.shares() {
 		return c.lookShared(ctx, v, option, e)
 	}
 	if e != nil {

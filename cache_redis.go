@@ -149,7 +149,7 @@ func (s *sharing) run() {
 // It is nil without lifeguard_redis, and where the database is not known. Let go of it once.
 func (p *site) share(q *queryCache) *sharing {
 	cfg := &q.core.cfg
-	if cfg.Redis == "" || p.unnamed() {
+	if !cfg.shares() || p.unnamed() {
 		return nil
 	}
 	inProcess.mu.Lock()

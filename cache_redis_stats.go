@@ -54,7 +54,7 @@ var redisStates = []string{standsNowhere.String(), standsJoined.String(), stands
 var breakerStates = []string{rediscache.Closed, rediscache.HalfOpen, rediscache.Opened}
 
 func (q *queryCache) redisStats() *RedisStats {
-	if q.core.cfg.Redis == "" {
+	if !q.core.cfg.shares() {
 		return nil
 	}
 	st := &RedisStats{

@@ -147,7 +147,7 @@ func (q *queryCache) meetAtLast(ctx context.Context, ph *physical) (s *cacheSess
 
 // readState reads a connection's session, and what belongs to it as far as it is not known.
 func (q *queryCache) readState(ctx context.Context, ph *physical) (catalog.Session, error) {
-	if ph.cached.started == "" && q.core.cfg.Redis == "" {
+	if ph.cached.started == "" && !q.core.cfg.shares() {
 		return q.readAtOnce(ctx, ph)
 	}
 	if ph.cached.started == "" || q.catalog.KnownReach() == nil {
@@ -233,7 +233,7 @@ func (q *queryCache) readFacts(ctx context.Context, ph *physical) error {
 	if err := q.sawLife(ctx, ph, incarnation(ctx, ph.pg)); err != nil {
 		return err
 	}
-	if q.core.cfg.Redis != "" && ph.pg.TxStatus() == 'I' {
+	if q.core.cfg.shares() && ph.pg.TxStatus() == 'I' {
 		// Where the server cannot look at its clients, it refuses that, and nothing is lost.
 		_ = ph.pg.ExecParams(ctx, noticeOurEnd, nil, nil, nil, nil).Read()
 	}

@@ -23,7 +23,7 @@ type CacheStats struct {
 	MaxBytes      int64       // lifeguard_cache_size
 	Evictions     uint64      // for want of room
 	CDC           *CDCStats   // nil but with lifeguard_cache=cdc
-	Redis         *RedisStats // nil but with lifeguard_redis
+	Redis         *RedisStats // nil but with lifeguard_cache=local and lifeguard_redis
 }
 
 // Why a query bypassed the cache, beside the reasons of package catalog.

@@ -93,6 +93,9 @@ const (
 // exact reports whether a mode promises what PostgreSQL would return.
 func (m CacheMode) exact() bool { return m == CacheLocal || m == CacheCDC }
 
+// shares reports whether results are shared through Redis.
+func (c *Config) shares() bool { return c.Redis != "" && c.Cache == CacheLocal }
+
 // Config holds every setting of a [Connector]. The zero value of a field is its
 // default; -1 switches off what can be switched off. A Config is copied when it is
 // used and never changed. The DSN keys, environment variables and defaults stand
@@ -164,9 +167,14 @@ type Config struct {
 	CacheExclude []string      // lifeguard_cache_exclude
 	CacheBound   time.Duration // lifeguard_cache_bound
 
-	// Redis makes CacheLocal hold for all processes that set it to the same Redis. It may hold a
-	// password, which no error, log line or metric shows.
+	// Redis makes CacheLocal hold for all processes that set it to the same Redis, and those
+	// with CacheCDC share replication slots, see CDCSlots. It may hold a password, which no
+	// error, log line or metric shows.
 	Redis string // lifeguard_redis
+
+	// CDCSlots is how many processes with CacheCDC and Redis hear of changes through a slot
+	// of their own. The others hear of them through Redis, where one of these writes them.
+	CDCSlots int // lifeguard_cdc_slots
 
 	CDCMaxLag      ByteSize      // lifeguard_cdc_max_lag
 	CDCPublication string        // lifeguard_cdc_publication

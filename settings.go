@@ -256,8 +256,8 @@ func (c *Config) validateCache() error {
 	if c.Cache == CacheTTL && c.CacheTTL <= 0 {
 		return errors.New("lifeguard: lifeguard_cache=ttl needs lifeguard_cache_ttl: how old a served result may be, such as 5s")
 	}
-	if c.Redis != "" && c.Cache != CacheLocal {
-		return fmt.Errorf("lifeguard: lifeguard_redis needs lifeguard_cache=local, not %s", cmp.Or(c.Cache, CacheOff))
+	if c.Redis != "" && !c.Cache.exact() {
+		return fmt.Errorf("lifeguard: lifeguard_redis needs lifeguard_cache=local or cdc, not %s", cmp.Or(c.Cache, CacheOff))
 	}
 	if c.CacheSize > 0 && c.CacheMaxBytes > max(c.CacheSize, initialMaxBytes) {
 		return fmt.Errorf("lifeguard: lifeguard_cache_max_bytes must not exceed lifeguard_cache_size (%v), not %v", c.CacheSize, c.CacheMaxBytes)

@@ -150,13 +150,18 @@ var settings = []setting{
 	{
 		key: "lifeguard_redis", initial: "", shown: "none", secret: true,
 		allowed: "redis://[user:password@]host[:port][/db], rediss:// the same over TLS, redis+sentinel://host:port,host:port/master[/db] or redis+cluster://host:port,host:port",
-		doc:     "a Redis that the processes share which read and write the database: with `lifeguard_cache=local` they share results, and the promise holds for the writes of all that set it",
+		doc:     "a Redis that the processes share which read and write the database: with `lifeguard_cache=local` they share results, and the promise holds for the writes of all that set it; with `cdc` they share `lifeguard_cdc_slots` replication slots, and no results",
 		field:   func(c *Config) any { return &c.Redis },
 	},
 	{
 		key: "lifeguard_cdc_max_lag", initial: "1GiB", allowed: "bytes such as 256MiB, from 1MiB", low: 1 << 20,
 		doc:   "log of the server that the cache may be behind; then it drops its replication slot, so that the server keeps nothing for it, and begins anew",
 		field: func(c *Config) any { return &c.CDCMaxLag },
+	},
+	{
+		key: "lifeguard_cdc_slots", initial: "2", allowed: "an integer from 1 to 64", low: 1, high: 64,
+		doc:   "with `lifeguard_cache=cdc` and `lifeguard_redis`: processes that have a replication slot of their own; all others hear of changes through Redis, where one of these writes them",
+		field: func(c *Config) any { return &c.CDCSlots },
 	},
 	{
 		key: "lifeguard_cdc_publication", initial: "lifeguard", allowed: "the name of a publication",

@@ -22,6 +22,7 @@ import (
 	"github.com/lifeguard-go/lifeguard"
 	"github.com/lifeguard-go/lifeguard/benchmarks/internal/proc"
 	"github.com/lifeguard-go/lifeguard/internal/cdc"
+	"github.com/lifeguard-go/lifeguard/internal/redisurl"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -119,7 +120,7 @@ func (e *ear) Changed(relations []cdc.Relation) {
 
 // listen starts what a process with lifeguard_cache=cdc has, with a stream of its own, and
 // waits until it serves.
-func (b *bench) listen(ctx context.Context) (*cdc.Consumer, *ear, error) {
+func (b *bench) listen(ctx context.Context, relay *cdc.Relay) (*cdc.Consumer, *ear, error) {
 	e := &ear{probe: b.probe, heard: make(chan time.Time, 1), other: make(chan time.Time, 1)}
 	c := cdc.New(cdc.Config{
 		Connect: func(ctx context.Context, replication bool) (*pgconn.PgConn, error) {
@@ -132,7 +133,7 @@ func (b *bench) listen(ctx context.Context) (*cdc.Consumer, *ear, error) {
 			}
 			return pgconn.ConnectConfig(ctx, cfg)
 		},
-		Cache: e, Now: b.now, Bound: bound, MaxLag: 8 << 30, Publication: "lifeguard", PollEvery: time.Second,
+		Cache: e, Now: b.now, Relay: relay, Bound: bound, MaxLag: 8 << 30, Publication: "lifeguard", PollEvery: time.Second,
 	})
 	limit, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -181,7 +182,7 @@ func (b *bench) load(ctx context.Context) (stop func() (int64, error)) {
 
 // events takes the time from the answer to a commit until the cache was told.
 func (b *bench) events(ctx context.Context, o *options, r *results) error {
-	c, e, err := b.listen(ctx)
+	c, e, err := b.listen(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -225,7 +226,7 @@ func (b *bench) lags(ctx context.Context, events int, e *ear) (lags []time.Durat
 
 // large commits many rows at once.
 func (b *bench) large(ctx context.Context, o *options, r *results) error {
-	c, e, err := b.listen(ctx)
+	c, e, err := b.listen(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -362,15 +363,24 @@ func (b *bench) writeRate(ctx context.Context, o *options, mode lifeguard.CacheM
 	}
 }
 
-// slotCounts are how many processes listen.
-func slotCounts() []int { return []int{0, 1, 4, 8} }
+// fleet is so many processes that listen: each through a slot of its own, or two of them, and
+// the others through Redis.
+type fleet struct {
+	processes int
+	relayed   bool
+}
+
+const relaySlots = 2
+
+func fleets() []fleet {
+	return []fleet{{0, false}, {1, false}, {4, false}, {8, false}, {8, true}}
+}
 
 // slots has as many streams as so many processes would have, beside somebody else's writes.
 func (b *bench) slots(ctx context.Context, o *options, r *results) error {
 	for rep := range o.reps {
-		for i := range slotCounts() {
-			n := slotCounts()[(i+rep)%len(slotCounts())]
-			s, err := b.withSlots(ctx, n, o.span)
+		for i := range fleets() {
+			s, err := b.withFleet(ctx, fleets()[(i+rep)%len(fleets())], o.span)
 			if err != nil {
 				return err
 			}
@@ -381,9 +391,22 @@ func (b *bench) slots(ctx context.Context, o *options, r *results) error {
 	return nil
 }
 
-func (b *bench) withSlots(ctx context.Context, n int, span time.Duration) (slotted, error) {
-	for range n {
-		c, _, err := b.listen(ctx)
+func (b *bench) withFleet(ctx context.Context, f fleet, span time.Duration) (slotted, error) {
+	var relay *cdc.Relay
+	if f.relayed {
+		redis, err := pgtest.StartRedis(ctx, pgtest.RedisOptions{})
+		if err != nil {
+			return slotted{}, err
+		}
+		defer func() { _ = redis.Stop() }()
+		open, err := redisurl.Dialer(redis.URL())
+		if err != nil {
+			return slotted{}, err
+		}
+		relay = &cdc.Relay{Open: open, Place: redis.URL(), Slots: relaySlots}
+	}
+	for range f.processes {
+		c, _, err := b.listen(ctx, relay)
 		if err != nil {
 			return slotted{}, err
 		}
@@ -398,5 +421,5 @@ func (b *bench) withSlots(ctx context.Context, n int, span time.Duration) (slott
 	used := proc.Family(b.pid) - before // while the streams are there; see proc.Family
 	took := time.Since(began)
 	count, err := stop()
-	return slotted{slots: n, rate: float64(count) / took.Seconds(), cpu: used / time.Duration(max(count, 1))}, err
+	return slotted{fleet: f, rate: float64(count) / took.Seconds(), cpu: used / time.Duration(max(count, 1))}, err
 }

@@ -27,9 +27,10 @@ type lagged struct {
 type largeTransaction struct{ wrote, heard, served time.Duration }
 
 type slotted struct {
-	slots, rep int
-	rate       float64       // transactions a second
-	cpu        time.Duration // of the server for each
+	fleet
+	rep  int
+	rate float64       // transactions a second
+	cpu  time.Duration // of the server for each
 }
 
 func (r *results) tables(origin string, o *options) string {
@@ -59,8 +60,13 @@ func (r *results) tables(origin string, o *options) string {
 	t.Row("writes a second with `lifeguard_cache=cdc` ÷ with `off`", fmt.Sprintf("%.2f", ratio(r.rates[1], r.rates[0])))
 	t.Say("\n")
 	t.Head("processes that listen", "others' writes a second ÷ without any", "processor time of the server for each write ÷ without any")
-	for _, n := range slotCounts()[1:] {
-		t.Row(fmt.Sprint(n), fmt.Sprintf("%.2f", ratio(r.of(n, rate), r.of(0, rate))), fmt.Sprintf("%.2f", ratio(r.of(n, cpu), r.of(0, cpu))))
+	none := fleets()[0]
+	for _, f := range fleets()[1:] {
+		name := fmt.Sprint(f.processes)
+		if f.relayed {
+			name += fmt.Sprintf(", %d of them with a slot, the others through Redis", relaySlots)
+		}
+		t.Row(name, fmt.Sprintf("%.2f", ratio(r.of(f, rate), r.of(none, rate))), fmt.Sprintf("%.2f", ratio(r.of(f, cpu), r.of(none, cpu))))
 	}
 	return t.String()
 }
@@ -69,9 +75,9 @@ func rate(s *slotted) float64 { return s.rate }
 func cpu(s *slotted) float64  { return s.cpu.Seconds() }
 
 // of is a figure of each round, in the order of the rounds.
-func (r *results) of(slots int, figure func(*slotted) float64) (list []float64) {
+func (r *results) of(f fleet, figure func(*slotted) float64) (list []float64) {
 	for i := range r.slots {
-		if r.slots[i].slots == slots {
+		if r.slots[i].fleet == f {
 			list = append(list, figure(&r.slots[i]))
 		}
 	}

@@ -32,8 +32,11 @@ func othersPanels() []Panel {
 		},
 		{
 			ID: 54, Kind: Lines, Title: "Log not heard yet", Unit: Bytes, Empty: noCDC,
-			Text:    "Above lifeguard_cdc_max_lag the slot is dropped.",
-			Queries: []Query{{"max by (pool, instance) (lifeguard_cdc_lag_bytes{@})", "{{pool}} {{instance}}"}},
+			Text: "Above lifeguard_cdc_max_lag the slot is dropped. Pending: changes that the leader has not written to Redis yet.",
+			Queries: []Query{
+				{"max by (pool, instance) (lifeguard_cdc_lag_bytes{@})", "{{pool}} {{instance}}"},
+				{"sum by (pool) (lifeguard_cdc_relay_pending_bytes{@}) > 0", "{{pool}} pending"},
+			},
 		},
 		{
 			ID: 55, Kind: Lines, Title: "Heard of", Unit: PerSecond, Empty: noCDC,
@@ -51,6 +54,20 @@ func othersPanels() []Panel {
 			Queries: []Query{
 				{"max by (pool, instance) (lifeguard_cdc_unsettled_transactions{@})", "{{pool}} {{instance}}"},
 				{rateBy("lifeguard_cdc_refused_fills_total", "pool"), "{{pool}} refused"},
+			},
+		},
+		{
+			ID: 57, Kind: Lines, Title: "By which way", Unit: Count, Stacked: true, Empty: noCDC,
+			Text: "Instances that hear of changes through a replication slot, direct or leader, and through Redis, where the leader writes them. " +
+				"One leader for each database, if lifeguard_redis is set.",
+			Queries: []Query{{"sum by (pool, role) (lifeguard_cdc_role{@})", "{{pool}} {{role}}"}},
+		},
+		{
+			ID: 58, Kind: Lines, Title: "Relay through Redis", Unit: PerSecond, Empty: noCDC,
+			Text: "Entries that the leader writes and each follower hears, and commands that failed, which are tried again.",
+			Queries: []Query{
+				{rateBy("lifeguard_cdc_relay_entries_total", "pool, instance"), "{{pool}} {{instance}}"},
+				{rateBy("lifeguard_cdc_relay_errors_total", "pool, instance"), "{{pool}} {{instance}} failed"},
 			},
 		},
 	}

@@ -145,11 +145,11 @@ func (s *stream) look(ctx context.Context) (Snapshot, bool, error) {
 	s.mu.Lock()
 	hungry := len(s.beats) >= 2
 	s.mu.Unlock()
-	idle, sql := s.idle.Load(), followSQL
+	idle, leads, sql := s.idle.Load(), s.leads.Load(), followSQL
 	switch {
 	case idle:
 		sql = idleSQL
-	case hungry || s.leads.Load():
+	case leads, hungry && s.mayBeat():
 		sql = leadSQL
 	}
 	at := s.now() // before it is sent: what is visible now is before that position
@@ -242,8 +242,10 @@ func (s *stream) settle(ctx context.Context, snapshot *Snapshot) (bool, error) {
 func (s *stream) readCatalog(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
-	if err := EnsurePublication(ctx, s.control, s.publication); err != nil {
-		return err
+	if !s.follows.Load() { // else the leader does
+		if err := EnsurePublication(ctx, s.control, s.publication); err != nil {
+			return err
+		}
 	}
 	if err := s.readFingerprint(ctx); err != nil { // before the rest: a change in between is found
 		return err
@@ -252,7 +254,7 @@ func (s *stream) readCatalog(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !p.within(&s.base) && s.republished == 0 {
+	if !p.within(&s.base) && s.republished == 0 && !s.follows.Load() { // the leader begins another epoch
 		s.republished = s.now()
 	}
 	t, err := loadTables(ctx, s.control, p.and(&s.base))

@@ -30,6 +30,8 @@ type Config struct {
 	// MaxLag is how many bytes of the log the consumer may be behind; then it drops its
 	// slot, and with it what the server keeps for it.
 	MaxLag int64
+	// Relay is how many processes share few slots; nil if each has its own.
+	Relay *Relay
 	// Publication is its name.
 	Publication string
 	// PollEvery is the time between two looks at the catalog's fingerprint.
@@ -37,6 +39,9 @@ type Config struct {
 	// IdleAfter is how long nobody has to ask Serves before the beats stop; then the first
 	// who asks is told no, and they begin again. 0: they never stop.
 	IdleAfter time.Duration
+	// silence is how long a follower waits for an entry, for tests; relaySilence if 0.
+	silence time.Duration
+
 	// Logger is told when the stream ends and when it is back; nil for nobody.
 	Logger *slog.Logger
 }
@@ -122,6 +127,10 @@ type Stats struct {
 	Confirmations uint64
 	Ends          map[Reason]uint64 // of streams, by reason
 	Unsettled     int               // transactions that were decoded and are not known to be visible
+	Role          Role              // empty without a stream
+	Relayed       uint64            // entries that were written to Redis, or heard there
+	RelayErrors   uint64            // commands to Redis that failed
+	RelayPending  int               // bytes of changes that wait to be written to Redis
 	Leads         bool              // beats for those that share the database
 	Announced     bool              // an event trigger writes DDL into the log
 }
@@ -221,6 +230,12 @@ func (c *Consumer) Stats() Stats {
 	st.State, st.Reason, st.Confirmed = c.state, c.reason, -1
 	if s := c.life.Load(); s != nil {
 		st.Unsettled, st.Lag, st.Leads, st.Announced = s.unsettled.count(), s.lag.Load(), s.leads.Load(), s.announced.Load()
+		st.Role = s.role()
+		st.Relayed += s.relayed.Load()
+		st.RelayErrors += s.relayErrors.Load()
+		if p := s.publisher.Load(); p != nil {
+			st.RelayPending = p.waiting()
+		}
 	}
 	if c.confirmed >= 0 {
 		st.Confirmed = max(c.cfg.Now()-c.confirmed, 0)
@@ -233,13 +248,14 @@ func (c *Consumer) Stats() Stats {
 const (
 	backoffFirst  = 100 * time.Millisecond
 	backoffMost   = 30 * time.Second
+	backoffRelay  = 2 * time.Second
 	healthyAfter  = 10 * time.Second // a stream that lived longer starts the back-off anew
 	sameLineAfter = time.Minute
 )
 
 func (c *Consumer) run(ctx context.Context) {
 	defer close(c.done)
-	pause := backoffFirst
+	wait := backoffFirst
 	for {
 		c.setState(Starting)
 		began := c.cfg.Now()
@@ -250,7 +266,7 @@ func (c *Consumer) run(ctx context.Context) {
 			return
 		}
 		if c.cfg.Now()-began > healthyAfter {
-			pause = backoffFirst
+			wait = backoffFirst
 		}
 		switch {
 		case errors.Is(err, errRepublished):
@@ -258,16 +274,19 @@ func (c *Consumer) run(ctx context.Context) {
 			continue
 		case errors.Is(err, errFounderLeft):
 			continue
+		case errors.Is(err, errRelayMoved):
+			c.count(func(st *Stats) { st.Ends[RelayMoved]++ })
+			wait = backoffFirst
+		default:
+			c.ended(err, wait)
 		}
-		c.ended(err, pause)
-		timer := time.NewTimer(pause/2 + rand.N(pause))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if pause(ctx, wait/2+rand.N(wait)) != nil {
 			return
 		}
-		pause = min(2*pause, backoffMost)
+		wait = min(2*wait, backoffMost)
+		if isRelayed(err) { // the server need not be spared
+			wait = min(wait, backoffRelay)
+		}
 	}
 }
 
@@ -278,7 +297,12 @@ func (c *Consumer) lost() {
 	c.confirmed = -1
 	c.mu.Unlock()
 	c.cfg.Cache.Lost()
-	c.life.Store(nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.life.Swap(nil); s != nil {
+		c.stats.Relayed += s.relayed.Load()
+		c.stats.RelayErrors += s.relayErrors.Load()
+	}
 }
 
 // ended notes why, and says so, but the same thing only every now and then.

@@ -250,15 +250,19 @@ func slots(t testing.TB, conn *pgx.Conn) (n int) {
 	return n
 }
 
+// envVictimRelay is the URL of its Redis; none if empty.
+const envVictimRelay = "LIFEGUARD_CDC_VICTIM_RELAY"
+
 // victim is the process that is killed.
 func victim(dsn string) {
 	epoch := time.Now()
 	c := New(Config{
+		Relay:   relayAt(os.Getenv(envVictimRelay), 1),
 		Connect: connectTo(dsn), Cache: &register{versions: map[Relation]int{}},
 		Now:   func() time.Duration { return time.Since(epoch) },
 		Bound: time.Second, MaxLag: 1 << 30, Publication: "lifeguard", PollEvery: time.Hour,
 	})
-	for !c.Serves(time.Since(epoch)) {
+	for !c.Serves(time.Since(epoch)) || c.cfg.Relay != nil && c.Stats().Role != Leader {
 		<-time.After(time.Millisecond)
 	}
 	_, _ = fmt.Fprintln(os.Stdout, "serves")

@@ -34,14 +34,14 @@ func newProbe(l *listener) *probe {
 	return p
 }
 
-// entry is what was read and kept.
-type entry struct {
+// cached is what was read and kept.
+type cached struct {
 	version [2]int
 	value   int64
 }
 
 // fill reads the row as a cache does; kept is false if it must not be kept.
-func (p *probe) fill(ctx context.Context) (e entry, kept bool) {
+func (p *probe) fill(ctx context.Context) (e cached, kept bool) {
 	p.t.Helper()
 	version := p.version(p.table)
 	doubt := p.Doubt([]Relation{p.table})
@@ -77,8 +77,19 @@ func TestAFillAtTheInstantOfTheEventIsNeverStale(t *testing.T) {
 	l := listen(t, counter)
 	l.ready()
 	p := newProbe(l)
-	refused, stale := 0, 0
-	n := rounds(t, 400)
+	refused, stale, n := p.race(rounds(t, 400))
+	t.Logf("%d rounds, %d fills refused, %d stale", n, refused, stale)
+	if stale > 0 {
+		t.Errorf("%d stale entries", stale)
+	}
+	if refused == n {
+		t.Error("nothing was ever kept")
+	}
+}
+
+// race fills in each round, and counts what was refused, and what is stale.
+func (p *probe) race(n int) (refused, stale, rounds int) {
+	p.t.Helper()
 	for round := range n {
 		for len(p.events) > 0 {
 			<-p.events
@@ -86,12 +97,12 @@ func TestAFillAtTheInstantOfTheEventIsNeverStale(t *testing.T) {
 		acknowledged := make(chan struct{})
 		go func() {
 			defer close(acknowledged)
-			if _, err := l.conn.Exec(t.Context(), "update counter set n = $1", int64(round+1)); err != nil {
-				t.Error(err)
+			if _, err := p.conn.Exec(p.t.Context(), "update counter set n = $1", int64(round+1)); err != nil {
+				p.t.Error(err)
 			}
 		}()
 		<-p.events
-		e, kept := p.fill(t.Context())
+		e, kept := p.fill(p.t.Context())
 		<-acknowledged
 		if !kept {
 			refused++
@@ -103,13 +114,7 @@ func TestAFillAtTheInstantOfTheEventIsNeverStale(t *testing.T) {
 			stale++
 		}
 	}
-	t.Logf("%d rounds, %d fills refused, %d stale", n, refused, stale)
-	if stale > 0 {
-		t.Errorf("%d stale entries", stale)
-	}
-	if refused == n {
-		t.Error("nothing was ever kept")
-	}
+	return refused, stale, n
 }
 
 // On a server whose commits wait for a standby, the event always comes before the commit is
@@ -117,20 +122,37 @@ func TestAFillAtTheInstantOfTheEventIsNeverStale(t *testing.T) {
 func TestAFillBehindAWaitingStandbyIsOnlyRightWithTheGate(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewServer(t, pgtest.Options{Settings: map[string]string{"wal_level": "logical"}})
-	dsn := server.DSN("")
+	behindStandby(t, server.DSN(""))
+}
+
+func TestAFollowersFillBehindAWaitingStandbyIsOnlyRightWithTheGate(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t, pgtest.Options{Settings: map[string]string{"wal_level": "logical"}})
+	url := pgtest.Redis(t)
+	listenOn(t, server.DSN(""), "create table counter (id int primary key, n bigint)", relayed(url, 1)).plays(Leader)
+	behindStandby(t, server.DSN(""), relayed(url, 1))
+}
+
+func behindStandby(t *testing.T, dsn string, change ...func(*Config)) {
+	t.Helper()
 	for _, gate := range []bool{true, false} {
 		l := &listener{register: &register{versions: map[Relation]int{}}, t: t, dsn: dsn, log: &syncBuffer{}, epoch: time.Now()}
 		l.conn = connect(t, dsn)
-		l.exec("set synchronous_commit = local; drop table if exists counter; " + counter)
-		l.Consumer = start(l.config(), !gate)
+		l.exec("set synchronous_commit = local; create table if not exists counter (id int primary key, n bigint); truncate counter; insert into counter values (1, 0)")
+		l.Consumer = start(l.config(change...), !gate)
+		defer l.Close()
 		l.ready()
+		table := []Relation{l.oid("counter")}
+		eventually(t, "the table is heard of", func() bool { return l.Covers(table) && l.serves() })
+		if follows := l.Stats().Role == Follower; follows != (len(change) > 0) {
+			t.Fatal("it is", l.Stats().Role)
+		}
 		p := newProbe(l)
 		l.exec("alter system set synchronous_standby_names = 'nobody'")
 		l.exec("select pg_reload_conf()")
 		stale, kept := p.behindStandby(20)
 		l.exec("alter system reset synchronous_standby_names")
 		l.exec("select pg_reload_conf()")
-		l.Close()
 		switch {
 		case gate && (stale > 0 || kept > 0):
 			t.Errorf("with the gate: %d kept, %d stale", kept, stale)

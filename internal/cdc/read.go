@@ -43,6 +43,9 @@ func (s *stream) frame(b []byte) error {
 		return err
 	}
 	if f.keepalive {
+		if p := s.publisher.Load(); p != nil {
+			p.advance(f.position)
+		}
 		s.reached(f.position)
 		return s.answer(f.reply)
 	}
@@ -68,15 +71,23 @@ func (s *stream) frame(b []byte) error {
 	case kindMessage:
 		s.schema = s.schema || string(m.prefix) == prefix && string(m.content) == contentSchema
 	case kindCommit:
-		s.commit(m.lsn)
+		s.tell()
+		if p := s.publisher.Load(); p != nil {
+			if s.schema || len(s.changed) > 0 {
+				p.commit(s.xid, s.schema, s.changed, m.lsn)
+			} else {
+				p.advance(m.lsn)
+			}
+		}
+		s.reached(m.lsn)
 		return s.answer(false)
 	case kindOrigin, kindType:
 	}
 	return nil
 }
 
-// commit tells the cache of a transaction.
-func (s *stream) commit(end uint64) {
+// tell tells the cache of a transaction.
+func (s *stream) tell() {
 	// In this order: see settle.
 	s.mu.Lock()
 	settling, changes := s.settlingLocked(), s.changes
@@ -106,7 +117,6 @@ func (s *stream) commit(end uint64) {
 	if overtaken { // the roots may have been others meanwhile
 		s.unsettled.generalize()
 	}
-	s.reached(end)
 }
 
 // settlingLocked reports whether nothing may be served for what is not visible yet.

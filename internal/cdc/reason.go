@@ -26,6 +26,10 @@ const (
 	SlotLost      Reason = "slot_lost"      // the server has dropped it, or ended the stream
 	Protocol      Reason = "protocol"       // something that was not understood
 	Republished   Reason = "republished"    // on purpose: the publication has new tables
+	RelayDown     Reason = "relay_down"     // Redis does not answer
+	RelaySilent   Reason = "relay_silent"   // it does, and nobody writes there what he hears of
+	RelayGap      Reason = "relay_gap"      // what it holds is damaged, or parts are missing
+	RelayMoved    Reason = "relay_moved"    // on purpose: another process relays
 )
 
 // Reasons are all of them.
@@ -33,6 +37,7 @@ func Reasons() []Reason {
 	return []Reason{
 		Unreachable, Forbidden, WALLevel, NoRoom, NoPublication, Recovery, Version,
 		Proxied, Behind, Silent, SlotLost, Protocol, Republished,
+		RelayDown, RelaySilent, RelayGap, RelayMoved,
 	}
 }
 
@@ -61,6 +66,9 @@ func reasonOf(err error) Reason {
 		{errSlotLost, SlotLost},
 		{errNoPublication, NoPublication},
 		{errUnusable, NoPublication},
+		{errRelay, RelayDown},
+		{errRelaySilent, RelaySilent},
+		{errRelayGap, RelayGap},
 	} {
 		if errors.Is(err, known.err) {
 			return known.reason
@@ -89,6 +97,11 @@ func reasonOf(err error) Reason {
 		return SlotLost // dropped, or its walsender terminated
 	}
 	return Unreachable
+}
+
+// isRelayed reports whether it is the relay's end, and not the server's.
+func isRelayed(err error) bool {
+	return errors.Is(err, errRelay) || errors.Is(err, errRelaySilent) || errors.Is(err, errRelayGap)
 }
 
 // describe is an error for the log: without anything that the server might quote, such as a

@@ -20,8 +20,20 @@ type hole struct {
 	done     sync.WaitGroup
 	closed   chan struct{}
 
-	mu   sync.Mutex    // guards what follows
-	flow chan struct{} // closed while it delivers
+	mu    sync.Mutex    // guards what follows, and server
+	flow  chan struct{} // closed while it delivers
+	conns map[net.Conn]struct{}
+}
+
+// moveTo breaks the connections; new ones lead elsewhere.
+func (h *hole) moveTo(server string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.server = server
+	for conn := range h.conns {
+		_ = conn.Close()
+	}
+	clear(h.conns)
 }
 
 func newHole(t *testing.T, dsn string) *hole {
@@ -30,8 +42,14 @@ func newHole(t *testing.T, dsn string) *hole {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &hole{server: net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.Port)), closed: make(chan struct{}), flow: make(chan struct{})}
+	return newHoleTo(t, net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.Port)))
+}
+
+func newHoleTo(t *testing.T, server string) *hole {
+	t.Helper()
+	h := &hole{server: server, closed: make(chan struct{}), flow: make(chan struct{}), conns: map[net.Conn]struct{}{}}
 	close(h.flow)
+	var err error
 	if h.listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
@@ -50,11 +68,17 @@ func (h *hole) accept() {
 		if err != nil {
 			return
 		}
-		server, err := new(net.Dialer).DialContext(context.Background(), "tcp", h.server)
+		h.mu.Lock()
+		to := h.server
+		h.mu.Unlock()
+		server, err := new(net.Dialer).DialContext(context.Background(), "tcp", to)
 		if err != nil {
 			_ = client.Close()
 			continue
 		}
+		h.mu.Lock()
+		h.conns[server] = struct{}{}
+		h.mu.Unlock()
 		for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
 			h.done.Go(func() { h.carry(way[0], way[1]) })
 		}

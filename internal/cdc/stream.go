@@ -25,6 +25,7 @@ type stream struct {
 	now         func() time.Duration
 	control     *pgconn.PgConn
 	version     int
+	relay       *relay // nil without
 
 	// Of Streams.
 	members   atomic.Pointer[[]*Consumer] // replaced, never changed, under Streams.mu
@@ -44,6 +45,12 @@ type stream struct {
 	asked, idle      atomic.Bool   // see serves
 	kick             chan struct{} // wakes the control loop; holds one
 
+	// Of the relay; see relay.go.
+	follows, relays      atomic.Bool
+	publisher            atomic.Pointer[publisher] // nil unless it leads
+	relayed, relayErrors atomic.Uint64             // entries written or heard; commands that failed
+	heard                atomic.Int64              // on now: the latest entry
+
 	// The reader's alone.
 	log      *pgconn.HijackedConn
 	xid      uint32                // of the open transaction
@@ -52,6 +59,8 @@ type stream struct {
 	shapes   map[Relation]string   // latest description of each table
 	answered time.Duration         // when the server was last told the position
 	out      []byte
+	epoch    epoch  // that is followed
+	seq      uint64 // of the latest entry of it
 
 	// The control loop's alone.
 	fingerprint string        // of the catalog
@@ -86,6 +95,14 @@ const (
 // live lives one life and returns why it ended. The plain connection is open.
 func (s *stream) live(ctx context.Context, server string) error {
 	defer closeConn(ctx, s.control)
+	if s.relay != nil {
+		defer s.relay.close()
+		if may, err := s.takeSlot(ctx); err != nil {
+			return err
+		} else if !may {
+			return s.liveFollowing(ctx)
+		}
+	}
 	replication, err := s.connectLog(ctx, server)
 	if err != nil {
 		return err
@@ -259,7 +276,14 @@ func (s *stream) beginSettling(ctx context.Context) error {
 func (s *stream) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { cancel(s.read()) })
+	if s.follows.Load() {
+		wg.Go(func() { cancel(s.readRelay(ctx)) })
+	} else {
+		wg.Go(func() { cancel(s.read()) })
+		if s.relay != nil {
+			wg.Go(func() { s.lead(ctx) })
+		}
+	}
 	err := s.beat(ctx)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause // the reader's error came first
@@ -273,7 +297,11 @@ func (s *stream) run(ctx context.Context) error {
 // hangUp ends the replication connection, and with it the slot. The server sees to the rest
 // when the socket is closed, but what it is about to send may block it: so it is closed
 // with what lies unread, which resets it.
-func (s *stream) hangUp() { _ = s.log.Conn.Close() }
+func (s *stream) hangUp() {
+	if s.log != nil { // a follower's read ends by itself, soon
+		_ = s.log.Conn.Close()
+	}
+}
 
 // closeConn ends a connection, and waits for what pgconn does behind one that was given up.
 func closeConn(ctx context.Context, conn *pgconn.PgConn) {

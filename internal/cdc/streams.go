@@ -50,9 +50,16 @@ func (c *Consumer) follow(ctx context.Context) error {
 		return err
 	}
 	s.key = server + "/" + s.publication
+	if to := c.cfg.Relay; to != nil {
+		s.key += "/" + to.Place
+		s.relay = newRelay(to, server+"/"+s.publication)
+	}
 	c.cfg.Cache.Begin(server)
 	if founded := c.join(s, server); founded != s { //nolint:contextcheck // a stream outlives whoever founds it
 		closeConn(ctx, s.control)
+		if s.relay != nil {
+			s.relay.close()
+		}
 		s = founded
 	}
 	defer c.leave(s)

@@ -44,8 +44,9 @@ func lookAtReplication(ctx context.Context, e *exam) error {
 	return nil
 }
 
-// lookAtRoom counts slots and walsenders. Each process needs one of both; those of processes
-// that run already are not counted twice, if it is known how many there are.
+// lookAtRoom counts slots and walsenders. Each process needs one of both, or, with
+// lifeguard_redis, the first few do; those of processes that run already are not counted
+// twice, if it is known how many there are.
 func (e *exam) lookAtRoom(ctx context.Context) error {
 	for _, place := range []struct{ setting, query, what string }{
 		{"max_replication_slots", "select count(*), count(*) filter (where left(slot_name, 10) = 'lifeguard_' and temporary and database = current_database()) from pg_replication_slots", "replication slot"},
@@ -58,14 +59,22 @@ func (e *exam) lookAtRoom(ctx context.Context) error {
 		}
 		need, what := used+1, fmt.Sprintf("no %s is free: %d of %d are taken", place.what, used, most)
 		if e.Instances > 0 && e.cdc() {
-			need = used - ours + e.Instances
-			what = fmt.Sprintf("%d %ss are not enough: %s need one each, and %d are others'", most, place.what, plural(e.Instances, "instance"), used-ours)
+			need = used - ours + e.slotted()
+			what = fmt.Sprintf("%d %ss are not enough: %s need one each, and %d are others'", most, place.what, plural(e.slotted(), "instance"), used-ours)
 		}
 		if told && need > most {
 			e.add("replication."+place.setting, e.needed(), what, whyReplication, fmt.Sprintf("alter system set %s = %d; -- and a restart", place.setting, need+3))
 		}
 	}
 	return nil
+}
+
+// slotted is how many of the instances have a slot.
+func (e *exam) slotted() int {
+	if e.cfg.Redis != "" {
+		return min(e.Instances, e.cfg.CDCSlots)
+	}
+	return e.Instances
 }
 
 // shownTables is how many names a finding lists.
