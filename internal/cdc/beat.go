@@ -10,7 +10,8 @@ import (
 const lockKey = "7813863428905104741"
 
 // The forms of a beat: what is visible, and how far the log goes. The first puts a commit
-// behind it and so has the log sent up to there; the last is for when nobody asks.
+// behind it and so has the log sent up to there; the last is for when nobody asks, or others
+// commit enough.
 const (
 	leadSQL = `SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text,
   (pg_catalog.pg_logical_emit_message(true, 'lifeguard', 'beat') OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text,
@@ -26,6 +27,7 @@ const (
 
 const (
 	beatsPerBound = 4
+	busyCommits   = 8                    // of others between two beats: more will come
 	pendingEvery  = 5 * time.Millisecond // between two looks while nothing may be served
 	pendingMost   = 250 * time.Millisecond
 	idleEvery     = time.Second // between two looks while nobody asks
@@ -138,16 +140,20 @@ func (s *stream) sleep(ctx context.Context, d time.Duration) error {
 
 // look is one beat, and reports whether this process has become the one that beats for all.
 // Who does not lead beats, too, if nothing was confirmed for two beats: the leader may be
-// stopped, or have a longer bound.
+// stopped, or have a longer bound. And who leads makes no commit while others make enough:
+// theirs show as well that the log was read.
 func (s *stream) look(ctx context.Context) (Snapshot, bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
 	s.mu.Lock()
 	hungry := len(s.beats) >= 2
 	s.mu.Unlock()
+	traffic := s.traffic.Load()
+	busy := traffic-s.trafficSeen >= busyCommits
+	s.trafficSeen = traffic
 	idle, leads, sql := s.idle.Load(), s.leads.Load(), followSQL
 	switch {
-	case idle:
+	case idle, leads && busy && !hungry:
 		sql = idleSQL
 	case leads, hungry && s.mayBeat():
 		sql = leadSQL

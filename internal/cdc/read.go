@@ -94,6 +94,7 @@ func (s *stream) tell() {
 	s.mu.Unlock()
 	roots, known := s.roots()
 	if s.schema || len(roots) > 0 {
+		s.traffic.Add(1)
 		doubted := roots
 		if settling || s.schema || !known { // of which root is a table?
 			doubted = []Relation{everything}

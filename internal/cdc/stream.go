@@ -44,6 +44,7 @@ type stream struct {
 	leads, announced atomic.Bool
 	asked, idle      atomic.Bool   // see serves
 	kick             chan struct{} // wakes the control loop; holds one
+	traffic          atomic.Uint64 // commits that were told, beats left out
 
 	// Of the relay; see relay.go.
 	follows, relays      atomic.Bool
@@ -65,6 +66,7 @@ type stream struct {
 	// The control loop's alone.
 	fingerprint string        // of the catalog
 	republished time.Duration // when the publication was seen to have more tables; 0: not
+	trafficSeen uint64        // at the latest beat
 	askedAt     time.Duration // when somebody was last seen to ask
 
 	base entries // what the publication named when the slot was made
