@@ -136,7 +136,8 @@ func (s *stream) lead(ctx context.Context) {
 
 // sayRelay logs why this process does not relay any more.
 func (s *stream) sayRelay(err error) {
-	if errors.Is(err, errOverrun) || errors.Is(err, errRelay) {
+	if !s.relaySaid && (errors.Is(err, errOverrun) || errors.Is(err, errRelay)) {
+		s.relaySaid = true
 		s.founder.cfg.Logger.Warn("lifeguard: the changes cannot be relayed through Redis; processes without a replication slot send every query to the server",
 			"error", describe(err))
 	}
@@ -208,12 +209,13 @@ func (s *stream) write(ctx context.Context, p *publisher, e epoch) error {
 
 // writeEntry has Redis take an entry, however often it has to be sent: it is added once.
 func (s *stream) writeEntry(ctx context.Context, p *publisher, e epoch, seq, position uint64, b []byte) error {
-	refusals, began, said := 0, s.now(), false
+	refusals, began := 0, s.now()
 	for {
 		leads, err := s.relay.append(ctx, e, seq, position, b, false)
 		switch {
 		case err == nil && leads:
-			if said {
+			if s.relaySaid {
+				s.relaySaid = false
 				s.founder.cfg.Logger.Info("lifeguard: the changes are relayed again")
 			}
 			return nil
@@ -224,8 +226,7 @@ func (s *stream) writeEntry(ctx context.Context, p *publisher, e epoch, seq, pos
 			return context.Cause(ctx)
 		}
 		s.relayErrors.Add(1)
-		if !said && s.now()-began > standsStill {
-			said = true
+		if s.now()-began > standsStill {
 			s.sayRelay(errRelay)
 		}
 		var refused redis.Error

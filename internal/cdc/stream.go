@@ -63,6 +63,8 @@ type stream struct {
 	epoch    epoch  // that is followed
 	seq      uint64 // of the latest entry of it
 
+	relaySaid bool // that it cannot be written; of who leads alone
+
 	// The control loop's alone.
 	fingerprint string        // of the catalog
 	republished time.Duration // when the publication was seen to have more tables; 0: not
