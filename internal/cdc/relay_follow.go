@@ -80,6 +80,7 @@ func (s *stream) liveFollowing(ctx context.Context) error {
 
 // awaitLeader waits for somebody to follow, but not for long: a slot may have become free.
 func (s *stream) awaitLeader(ctx context.Context) (*head, error) {
+	var again patience
 	for began := s.now(); ; {
 		h, err := s.relay.look(ctx)
 		switch {
@@ -95,7 +96,7 @@ func (s *stream) awaitLeader(ctx context.Context) (*head, error) {
 		default:
 			return nil, errRelaySilent
 		}
-		if err := pause(ctx, 20*time.Millisecond+rand.N(30*time.Millisecond)); err != nil {
+		if err := again.wait(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -105,6 +106,7 @@ func (s *stream) awaitLeader(ctx context.Context) (*head, error) {
 // when it is back: what counts is that no number is missing.
 func (s *stream) readRelay(ctx context.Context) error {
 	heard := s.now()
+	var again patience
 	for {
 		entries, err := s.relay.read(ctx, s.epoch, s.seq)
 		if ctx.Err() != nil {
@@ -123,11 +125,13 @@ func (s *stream) readRelay(ctx context.Context) error {
 			}
 			return errRelaySilent
 		}
-		if err != nil {
-			s.relayErrors.Add(1)
-			if pause(ctx, 20*time.Millisecond+rand.N(80*time.Millisecond)) != nil {
-				return ctx.Err()
-			}
+		if err == nil {
+			again = patience{}
+			continue
+		}
+		s.relayErrors.Add(1)
+		if again.wait(ctx) != nil {
+			return ctx.Err()
 		}
 	}
 }

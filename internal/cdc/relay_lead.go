@@ -108,6 +108,7 @@ var (
 // lead leads whenever nobody else does, until ctx ends. The stream has a slot.
 func (s *stream) lead(ctx context.Context) {
 	var w watch
+	var again patience
 	for {
 		if pause(ctx, tickEvery/4+rand.N(tickEvery/4)) != nil {
 			return
@@ -116,7 +117,12 @@ func (s *stream) lead(ctx context.Context) {
 		if errors.Is(err, errRelayGap) {
 			err = s.relay.clear(ctx)
 		}
-		if err != nil || !w.free(seen, s.now(), s.told()) {
+		if err != nil {
+			_ = again.wait(ctx)
+			continue
+		}
+		again = patience{}
+		if !w.free(seen, s.now(), s.told()) {
 			continue
 		}
 		// Before anybody can follow the epoch: so what is not queued was decoded before.
@@ -209,6 +215,7 @@ func (s *stream) write(ctx context.Context, p *publisher, e epoch) error {
 
 // writeEntry has Redis take an entry, however often it has to be sent: it is added once.
 func (s *stream) writeEntry(ctx context.Context, p *publisher, e epoch, seq, position uint64, b []byte) error {
+	var again patience
 	refusals, began := 0, s.now()
 	for {
 		leads, err := s.relay.append(ctx, e, seq, position, b, false)
@@ -242,7 +249,7 @@ func (s *stream) writeEntry(ctx context.Context, p *publisher, e epoch, seq, pos
 		case refusals == mostRefusals: // it answers: another epoch may do
 			return errRelay
 		}
-		if pause(ctx, 20*time.Millisecond+rand.N(80*time.Millisecond)) != nil {
+		if again.wait(ctx) != nil {
 			return context.Cause(ctx)
 		}
 	}
@@ -256,6 +263,15 @@ func (s *stream) abdicate(ctx context.Context, e epoch, seq, position uint64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), relayWithin/4)
 	defer cancel()
 	_, _ = s.relay.append(ctx, e, seq, position, appendEntry(nil, entry{position: position, last: true}, e, seq), true)
+}
+
+// patience is how long Redis is left alone after it failed again: longer each time. The zero
+// value is fresh.
+type patience struct{ next time.Duration }
+
+func (p *patience) wait(ctx context.Context) error {
+	p.next = min(max(2*p.next, 20*time.Millisecond), time.Second)
+	return pause(ctx, p.next/2+rand.N(p.next/2))
 }
 
 func pause(ctx context.Context, d time.Duration) error {
