@@ -157,3 +157,19 @@ func TestTheStatementsOfATriggerAreTheConsumers(t *testing.T) {
 	run(t, admin, cdc.UninstallSQL)
 	examine(t, Options{DSN: withCDC(admin)}).has(t, "cdc.announced", Warn)
 }
+
+// With Redis the first few instances have a slot, however many there are.
+func TestARelayNeedsFewSlots(t *testing.T) {
+	t.Parallel()
+	dsn := withCDC(logical(t, "max_replication_slots", "2", "max_wal_senders", "3"))
+	few := dsn + "&lifeguard_redis=" + pgtest.Redis(t)
+	report := examine(t, Options{DSN: few, Instances: 100})
+	report.has(t, "cdc.relay", OK, "2 of 100 instances use a replication slot (lifeguard_cdc_slots=2); 98 hear of changes through 127.0.0.1")
+	report.hasNo(t, "replication.max_replication_slots")
+	report.hasNo(t, "replication.max_wal_senders")
+	report = examine(t, Options{DSN: few + "&lifeguard_cdc_slots=3", Instances: 100})
+	report.has(t, "replication.max_replication_slots", Error, "3 instances need one each")
+	examine(t, Options{DSN: dsn, Instances: 100}).has(t, "replication.max_replication_slots", Error, "100 instances need one each")
+	dead := examine(t, Options{DSN: dsn + "&lifeguard_redis=redis://127.0.0.1:1"})
+	dead.has(t, "redis", Error, "no Redis at 127.0.0.1:1", "without a replication slot")
+}
