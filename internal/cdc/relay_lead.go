@@ -172,13 +172,15 @@ func (w *watch) free(seen *head, now time.Duration, own uint64) bool {
 	if seen == nil {
 		return true
 	}
-	if !w.started || w.nonce != seen.nonce || w.seq != seen.seq {
-		w.nonce, w.seq, w.seenAt = seen.nonce, seen.seq, now
+	if !w.started || w.nonce != seen.nonce { // who begins has read nothing yet
+		*w = watch{nonce: seen.nonce, seq: seen.seq, seenAt: now, mark: own, markAt: now, started: true}
 	}
-	if !w.started || seen.position >= w.mark {
+	if w.seq != seen.seq {
+		w.seq, w.seenAt = seen.seq, now
+	}
+	if seen.position >= w.mark {
 		w.mark, w.markAt = own, now
 	}
-	w.started = true
 	return now-w.seenAt > standsStill || now-w.markAt > staysBehind
 }
 
