@@ -179,7 +179,7 @@ func (s *stream) look(ctx context.Context) (Snapshot, bool, error) {
 	}
 	behind := s.behind(position)
 	s.lag.Store(behind)
-	if behind > s.limits.Load().lag {
+	if behind > s.limits.Load().lag && !s.follows.Load() { // for a follower the server keeps nothing
 		return Snapshot{}, false, errBehind
 	}
 	return snapshot, sql == followSQL && rows[0][2] == "true", nil

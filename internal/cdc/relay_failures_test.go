@@ -237,3 +237,23 @@ func TestABrokenConnectionToRedisIsReadOn(t *testing.T) {
 		t.Errorf("it has ended for %v", f.Stats().Ends)
 	}
 }
+
+// Who has no slot has nothing kept for it, so there is nothing to drop.
+func TestAFollowerMayBeBehind(t *testing.T) {
+	t.Parallel()
+	r := relayedListeners(t, 0)
+	h := newHoleTo(t, redisurl.Where(r.url))
+	f := r.process(relayed(h.redis(), 1), func(c *Config) { c.MaxLag, c.silence = 1, time.Hour })
+	f.plays(Follower)
+	f.confirmed()
+	h.swallow()
+	f.exec("update item set id = id where id = 1")
+	eventually(t, "it is behind", func() bool {
+		f.wake()
+		return f.Stats().Lag > 1 || len(f.Stats().Ends) > 0
+	})
+	h.deliver()
+	if got := f.bumps("insert into parent values (8000)", "parent"); got != "parent " || len(f.Stats().Ends) > 0 {
+		t.Errorf("told of %q, and ended for %v", got, f.Stats().Ends)
+	}
+}
