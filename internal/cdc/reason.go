@@ -25,7 +25,7 @@ const (
 	Silent        Reason = "silent"         // nothing came for long
 	SlotLost      Reason = "slot_lost"      // the server has dropped it, or ended the stream
 	Protocol      Reason = "protocol"       // something that was not understood
-	Republished   Reason = "republished"    // on purpose: the publication has new tables
+	Republished   Reason = "republished"    // on purpose: the publication has new tables, or was changed
 	RelayDown     Reason = "relay_down"     // Redis does not answer
 	RelaySilent   Reason = "relay_silent"   // it does, and nobody writes there what he hears of
 	RelayGap      Reason = "relay_gap"      // what it holds is damaged, or parts are missing
@@ -49,7 +49,7 @@ var (
 	errBehind      = errors.New("cdc: further behind than lifeguard_cdc_max_lag allows; the slot was dropped")
 	errSilent      = errors.New("cdc: the server has sent nothing for too long")
 	errSlotLost    = errors.New("cdc: the server has ended the stream")
-	errRepublished = errors.New("cdc: the publication has new tables")
+	errRepublished = errors.New("cdc: the publication has new tables, or was changed")
 )
 
 func reasonOf(err error) Reason {

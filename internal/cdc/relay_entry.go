@@ -3,8 +3,6 @@ package cdc
 import (
 	"encoding/binary"
 	"hash/crc32"
-	"maps"
-	"slices"
 )
 
 // An entry of the relay is
@@ -106,10 +104,13 @@ func appendBase(b []byte, e *entries) []byte {
 		all = 1
 	}
 	b = append(b, entryVersion, all)
-	for _, oids := range [][]uint32{slices.Collect(maps.Keys(e.tables)), slices.Collect(maps.Keys(e.schemas))} {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(oids))) //nolint:gosec // tables
-		for _, oid := range oids {
+	b = binary.BigEndian.AppendUint32(b, e.of.oid)
+	b = binary.BigEndian.AppendUint32(b, e.of.written)
+	for _, namings := range []map[uint32]uint32{e.tables, e.schemas} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(namings))) //nolint:gosec // tables
+		for oid, naming := range namings {
 			b = binary.BigEndian.AppendUint32(b, oid)
+			b = binary.BigEndian.AppendUint32(b, naming)
 		}
 	}
 	return b
@@ -118,11 +119,15 @@ func appendBase(b []byte, e *entries) []byte {
 func decodeBase(b []byte) (entries, error) {
 	r := reader{b: b}
 	version, all := r.byte(), r.byte()
-	e := entries{all: all == 1, tables: map[Relation]struct{}{}, schemas: map[uint32]struct{}{}}
-	for _, into := range []map[uint32]struct{}{e.tables, e.schemas} {
+	e := entries{
+		all: all == 1, of: edition{oid: r.uint32(), written: r.uint32()},
+		tables: map[Relation]uint32{}, schemas: map[uint32]uint32{},
+	}
+	for _, into := range []map[uint32]uint32{e.tables, e.schemas} {
 		n := r.uint32()
-		for range min(n, uint32(len(r.b)/4+1)) { //nolint:gosec // a length
-			into[r.uint32()] = struct{}{}
+		for range min(n, uint32(len(r.b)/8+1)) { //nolint:gosec // a length
+			oid := r.uint32()
+			into[oid] = r.uint32()
 		}
 	}
 	if r.short || len(r.b) > 0 || version != entryVersion {

@@ -61,7 +61,7 @@ func TestTheBaseIsReadAsItWasWritten(t *testing.T) {
 	t.Parallel()
 	for _, e := range []entries{
 		{all: true},
-		{tables: map[Relation]struct{}{16384: {}, 16390: {}}, schemas: map[uint32]struct{}{2200: {}}},
+		{of: edition{oid: 16399, written: 700}, tables: map[Relation]uint32{16384: 1, 16390: 2}, schemas: map[uint32]uint32{2200: 3}},
 	} {
 		b := appendBase(nil, &e)
 		got, err := decodeBase(b)

@@ -67,7 +67,7 @@ type stream struct {
 
 	// The control loop's alone.
 	fingerprint string        // of the catalog
-	republished time.Duration // when the publication was seen to have more tables; 0: not
+	republished time.Duration // when the publication was seen to be another than the base; 0: not
 	trafficSeen uint64        // at the latest beat
 	askedAt     time.Duration // when somebody was last seen to ask
 

@@ -17,45 +17,53 @@ type tables struct {
 	published entries
 }
 
-// entries are what a publication names, by OID.
+// entries are what a publication names, by OID, with the OID of the naming itself: what was
+// taken out and put back has another, and what was changed in between was not told.
 type entries struct {
-	all     bool // FOR ALL TABLES
-	tables  map[Relation]struct{}
-	schemas map[uint32]struct{}
+	of      edition
+	all     bool                // FOR ALL TABLES
+	tables  map[Relation]uint32 // OIDs of pg_publication_rel
+	schemas map[uint32]uint32   // of pg_publication_namespace
+}
+
+// edition tells apart the publications of one name, and what one was before and after its
+// options were changed.
+type edition struct {
+	oid     uint32
+	written uint32 // by that transaction
 }
 
 // within reports whether all of e is in o, too.
 func (e *entries) within(o *entries) bool {
-	if o.all {
-		return true
-	}
-	if e.all {
+	switch {
+	case e.of != o.of:
 		return false
+	case o.all || e.all:
+		return o.all
 	}
-	for oid := range e.tables {
-		if _, there := o.tables[oid]; !there {
-			return false
-		}
-	}
-	for oid := range e.schemas {
-		if _, there := o.schemas[oid]; !there {
-			return false
-		}
-	}
-	return true
+	return len(common(e.tables, o.tables)) == len(e.tables) && len(common(e.schemas, o.schemas)) == len(e.schemas)
 }
 
 // and keeps what is in both.
 func (e *entries) and(o *entries) entries {
 	switch {
+	case e.of != o.of:
+		return entries{of: e.of}
 	case e.all:
 		return *o
 	case o.all:
 		return *e
 	}
-	both := entries{tables: maps.Clone(e.tables), schemas: maps.Clone(e.schemas)}
-	maps.DeleteFunc(both.tables, func(oid Relation, _ struct{}) bool { _, there := o.tables[oid]; return !there })
-	maps.DeleteFunc(both.schemas, func(oid uint32, _ struct{}) bool { _, there := o.schemas[oid]; return !there })
+	return entries{of: e.of, tables: common(e.tables, o.tables), schemas: common(e.schemas, o.schemas)}
+}
+
+// common are the namings that are in both.
+func common(a, b map[uint32]uint32) map[uint32]uint32 {
+	both := maps.Clone(a)
+	maps.DeleteFunc(both, func(oid, naming uint32) bool {
+		other, there := b[oid]
+		return !there || other != naming
+	})
 	return both
 }
 
@@ -107,15 +115,16 @@ AND c.relpersistence OPERATOR(pg_catalog.<>) 't'`
 	// the partition and then hides a TRUNCATE of one, is of no use: usable is false.
 	publicationSQL = `SELECT p.oid::pg_catalog.text, p.puballtables::pg_catalog.text,
   (p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND NOT p.pubviaroot)::pg_catalog.text,
-  pg_catalog.pg_has_role(p.pubowner, 'USAGE')::pg_catalog.text, pg_catalog.pg_get_userbyid(p.pubowner)::pg_catalog.text
+  pg_catalog.pg_has_role(p.pubowner, 'USAGE')::pg_catalog.text, pg_catalog.pg_get_userbyid(p.pubowner)::pg_catalog.text,
+  p.xmin::pg_catalog.text
 FROM pg_catalog.pg_publication p WHERE p.pubname OPERATOR(pg_catalog.=) $1::pg_catalog.text::pg_catalog.name`
 
 	// A table with a row filter is as good as not named.
-	publishedSQL15 = `SELECT 't', r.prrelid::pg_catalog.text FROM pg_catalog.pg_publication_rel r
+	publishedSQL15 = `SELECT 't', r.prrelid::pg_catalog.text, r.oid::pg_catalog.text FROM pg_catalog.pg_publication_rel r
   WHERE r.prpubid OPERATOR(pg_catalog.=) $1::pg_catalog.oid AND r.prqual IS NULL
-UNION ALL SELECT 's', n.pnnspid::pg_catalog.text FROM pg_catalog.pg_publication_namespace n
+UNION ALL SELECT 's', n.pnnspid::pg_catalog.text, n.oid::pg_catalog.text FROM pg_catalog.pg_publication_namespace n
   WHERE n.pnpubid OPERATOR(pg_catalog.=) $1::pg_catalog.oid`
-	publishedSQL14 = `SELECT 't', r.prrelid::pg_catalog.text FROM pg_catalog.pg_publication_rel r
+	publishedSQL14 = `SELECT 't', r.prrelid::pg_catalog.text, r.oid::pg_catalog.text FROM pg_catalog.pg_publication_rel r
   WHERE r.prpubid OPERATOR(pg_catalog.=) $1::pg_catalog.oid`
 )
 
@@ -135,7 +144,14 @@ func loadPublication(ctx context.Context, conn *pgconn.PgConn, name string, vers
 		return nil, err
 	}
 	p := &publication{oid: rows[0][0], usable: rows[0][2] == "true", ours: rows[0][3] == "true", owner: rows[0][4]}
-	p.published = entries{all: rows[0][1] == "true", tables: map[Relation]struct{}{}, schemas: map[uint32]struct{}{}}
+	p.published = entries{all: rows[0][1] == "true", tables: map[Relation]uint32{}, schemas: map[uint32]uint32{}}
+	of := &p.published.of
+	if of.oid, err = parseOID(rows[0][0]); err != nil {
+		return nil, err
+	}
+	if of.written, err = parseOID(rows[0][5]); err != nil {
+		return nil, err
+	}
 	sql := publishedSQL15
 	if version < 150000 {
 		sql = publishedSQL14
@@ -149,10 +165,14 @@ func loadPublication(ctx context.Context, conn *pgconn.PgConn, name string, vers
 		if err != nil {
 			return nil, err
 		}
+		naming, err := parseOID(row[2])
+		if err != nil {
+			return nil, err
+		}
 		if row[0] == "s" {
-			p.published.schemas[oid] = struct{}{}
+			p.published.schemas[oid] = naming
 		} else {
-			p.published.tables[oid] = struct{}{}
+			p.published.tables[oid] = naming
 		}
 	}
 	return p, nil
