@@ -100,6 +100,8 @@ func (c *conn) answer(kind byte, body []byte) {
 		c.message('C', []byte("SELECT 1\x00"))
 	case 'S':
 		c.ready()
+	case 'X':
+		c.closed = true
 	case 'Q':
 		switch body[0] {
 		case '-':
