@@ -50,6 +50,17 @@ const (
 	NestedRefuse NestedMode = "refuse"
 )
 
+// GroupMode says whether short reads that wait for a slot may share a connection; see
+// docs/admission.md.
+type GroupMode string
+
+const (
+	// GroupOff gives each statement a connection of its own.
+	GroupOff GroupMode = "off"
+	// GroupOn lets a short read take others along that wait.
+	GroupOn GroupMode = "on"
+)
+
 // TraceMode says whether statements are traced; see [Config].TracerProvider.
 type TraceMode string
 
@@ -150,6 +161,7 @@ type Config struct {
 	TxShare      float64       // lifeguard_tx_share
 	Nested       NestedMode    // lifeguard_nested
 	FleetBudget  int           // lifeguard_fleet_budget
+	Group        GroupMode     // lifeguard_group
 
 	Mode      Mode          // lifeguard_mode
 	Cancel    CancelMode    // lifeguard_cancel

@@ -56,6 +56,7 @@ type Conn struct {
 	wait     time.Duration // for admission
 	admitted time.Duration // when, on the limiter's clock; 0 if the lease is not new
 
+	riding  groupAsk    // what may be sent together with others, while a lease is waited for
 	asked   cacheAnswer // what the cache said to the query that is about to be sent
 	key     []byte      // of the latest query that memory was asked for
 	private bool        // … which no other process asks by the same key
@@ -99,8 +100,8 @@ type call struct {
 	prepared bool
 }
 
-// query is the one path of everything that returns rows: from memory, or admit, lease,
-// guard what it writes, send, observe.
+// query is the one path of everything that returns rows: from memory, or admit, lease
+// (or be answered by a group meanwhile), guard what it writes, send, observe.
 func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue, prepared bool) (driver.Rows, error) {
 	x := call{query: query, args: args, prepared: prepared}
 	x.st, x.known = c.statement(query)
@@ -117,8 +118,9 @@ func (c *Conn) query(ctx context.Context, query string, args []driver.NamedValue
 // ask is query from where the server is needed.
 func (c *Conn) ask(ctx context.Context, x call, fill *fill) (driver.Rows, error) {
 	defer fill.abandon() // unless it takes off
-	if err := c.lease(ctx, x.st, false); err != nil {
-		return nil, c.turnedAway(ctx, x.st, verbExecute, err)
+	rows, err := c.leaseOrRide(ctx, &x)
+	if rows != nil || err != nil {
+		return rows, err
 	}
 	w, err := c.guard(ctx, &x, fill)
 	if err != nil {
@@ -129,7 +131,7 @@ func (c *Conn) ask(ctx context.Context, x call, fill *fill) (driver.Rows, error)
 	if fill.flying() {
 		return c.fetch(ctx, e, fill, x)
 	}
-	rows, err := c.sendQuery(ctx, &x)
+	rows, err = c.sendQuery(ctx, &x)
 	if c.stalePlan(x.st, err) {
 		c.forgetPlan(x.query)
 		rows, err = c.sendQuery(ctx, &x)
@@ -263,6 +265,7 @@ func (c *Conn) pgxConn(ctx context.Context) (*pgx.Conn, error) {
 	if err := c.guardRaw(ctx); err != nil {
 		return nil, c.turnedAway(ctx, raw, verbPing, err)
 	}
+	c.ph.plans.altered.Store(true)
 	c.slot.begin(SlotIdleInConn, raw.Summary, raw.Fingerprint)
 	return c.ph.pgxConn(), nil
 }

@@ -21,6 +21,9 @@ func (c *Conn) rest() time.Duration {
 // and its span, which is in the context that is returned.
 func (c *Conn) sending(ctx context.Context, st *sqltext.Statement, do verb) (context.Context, event) {
 	e := event{st: st, verb: do, slot: c.slot.index, wait: c.wait, cache: c.asked}
+	if c.core.groups != nil {
+		c.core.groups.noted(c.ph, st)
+	}
 	if c.core.tracing != nil && do != verbPing {
 		ctx, e.span = c.core.tracing.start(ctx, e, c.ph)
 	}
@@ -37,6 +40,9 @@ func (c *Conn) sending(ctx context.Context, st *sqltext.Statement, do verb) (con
 func (c *Conn) executed(ctx context.Context, e *event, err error) error {
 	e.took = c.rest() - e.sent
 	e.first = e.took
+	if c.core.groups != nil {
+		c.core.groups.noted(c.ph, e.st)
+	}
 	if err != nil {
 		err = c.failed(ctx, err)
 		e.lost = c.ph.dead() && !c.ph.cancelled

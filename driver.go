@@ -92,6 +92,7 @@ type core struct {
 	metrics  *metrics
 	top      topQueries
 	journal  *journal
+	groups   *groups                    // nil if they are off
 	tracing  *tracing                   // nil if it is off
 	cache    *queryCache                // nil if it is off
 	teller   atomic.Pointer[queryCache] // without a cache: see guarding
@@ -197,6 +198,8 @@ func newCore(inner driver.Connector, cfg Config) (*core, error) {
 	}
 	co.pool.cache.Store(co.cache)
 	co.wrapped = cfg.ConnConfig == nil
+	co.groups = newGroups(co)
+	co.pool.groups.Store(co.groups)
 	co.adapt()
 	if co.metrics, err = registerMetrics(&co.cfg, co.stats); err != nil {
 		cfg.Logger.Warn("lifeguard: the pool's metrics could not be registered", "pool", cfg.Name, "error", err)

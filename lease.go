@@ -14,6 +14,12 @@ import (
 // A context that is done is reported as such, and here, because pgx would report it
 // as ErrBadConn, and database/sql would close a pinned sql.Conn for it.
 func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error {
+	return c.leaseAsking(ctx, st, tx, nil)
+}
+
+// leaseAsking is lease for a statement that somebody else's group may answer: then it
+// returns errRode, and nothing is leased.
+func (c *Conn) leaseAsking(ctx context.Context, st *sqltext.Statement, tx bool, ask *groupAsk) error {
 	c.wait, c.admitted = 0, 0
 	if err := ctx.Err(); err != nil {
 		return err
@@ -26,9 +32,13 @@ func (c *Conn) lease(ctx context.Context, st *sqltext.Statement, tx bool) error 
 	}
 
 	want := requestFrom(ctx)
-	want.fingerprint, want.tx = st.Fingerprint, tx
+	want.fingerprint, want.tx, want.ask = st.Fingerprint, tx, ask
 	asked := c.core.limiter.now()
 	s, err := c.core.limiter.acquire(ctx, want)
+	if err == errRode { //nolint:errorlint // acquire's own
+		c.wait = max(ask.rode.sent-asked, 0)
+		return err
+	}
 	if err != nil {
 		c.wait = c.core.limiter.now() - asked
 		return err
@@ -100,7 +110,7 @@ func (c *Conn) stillLeased(ctx context.Context) error {
 	if err := c.ph.cancel.settle(ctx); err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if c.ph.dead() {
+	if c.ph.dead() || c.ph.unread {
 		return driver.ErrBadConn
 	}
 	return nil

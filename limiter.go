@@ -46,8 +46,10 @@ const (
 //	   ▼                                        │           │ slot goes to the
 //	queued ─────────────────────────────────────┘ ◄─────────┘ next waiter
 //	   ├──► refused: timeout, codel, doomed, evicted, closed
-//	   └──► gone: ctx ended (*); if a grant was faster, the slot is released
-//	                         (*) and so handed on
+//	   ├──► gone: ctx ended (*); if a grant was faster, the slot is released
+//	   │                     (*) and so handed on
+//	   └──► riding: a holder answers it with its own statement; see rider. Gone (*) if its
+//	        ctx ends first; without an answer it is queued again, where it was
 //
 // Invariants, whenever mu is free:
 //
@@ -60,7 +62,8 @@ const (
 //  3. A waiter is in exactly one lane and in its class's list by age, or its
 //     answer is in its channel. Who takes it out of the lists, under mu, sends
 //     the answer, so there is exactly one: the channel's one place suffices and
-//     the send never blocks.
+//     the send never blocks. A rider is in neither until it is answered, leaves, or
+//     is sent back: whoever changes rider.state.
 //  4. A granted slot belongs to the waiter before it wakes. If the waiter finds
 //     its context ended, it releases the slot; dispatch passes it on.
 //  5. queued > 0 ⇒ the timer is armed, and it fires no later than the first
@@ -186,6 +189,7 @@ func (l *limiter) takeLocked(r request, now time.Duration) *slot {
 	}
 	s.held, s.req, s.acquired = true, r, now
 	s.state, s.since = SlotConnecting, now
+	s.crowded = l.queued >= l.capacity
 	l.inFlight++
 	l.totals.admitted[r.class.index()]++
 	if r.tx {
@@ -230,7 +234,7 @@ func (l *limiter) giveBackLocked(s *slot, now time.Duration) {
 		l.endTrialLocked(s, now)
 	}
 	l.fingerprints[s.index] = 0
-	s.held, s.expired, s.unused, s.req = false, false, false, request{}
+	s.held, s.expired, s.unused, s.shared, s.req = false, false, false, 0, request{}
 	l.free = append(l.free, s)
 	l.inFlight--
 	if l.queued > 0 {

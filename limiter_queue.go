@@ -84,6 +84,11 @@ func (q *lane) push(w *waiter) {
 
 		return
 	}
+	if w.again {
+		q.pushInOrder(w)
+
+		return
+	}
 	w.lane, w.prev, w.next = q, q.tail, nil
 	if q.tail != nil {
 		q.tail.next = w
@@ -103,6 +108,31 @@ func (q *lane) pushFirst(w *waiter) {
 	q.head = w
 }
 
+// pushInOrder puts who was taken out before back to its place, looking for it from both
+// ends.
+func (q *lane) pushInOrder(w *waiter) {
+	prev, next := q.tail, q.head
+	for next != nil && next.number < w.number && prev.number > w.number {
+		prev, next = prev.prev, next.next
+	}
+	if next != nil && next.number < w.number { // prev is the last before it
+		next = prev.next
+	} else if next != nil {
+		prev = next.prev
+	}
+	w.lane, w.prev, w.next = q, prev, next
+	if prev != nil {
+		prev.next = w
+	} else {
+		q.head = w
+	}
+	if next != nil {
+		next.prev = w
+	} else {
+		q.tail = w
+	}
+}
+
 func (q *lane) remove(w *waiter) {
 	if w.prev != nil {
 		w.prev.next = w.next
@@ -119,8 +149,11 @@ func (q *lane) remove(w *waiter) {
 
 // enqueueLocked puts w at the end of its line.
 func (l *limiter) enqueueLocked(c *class, w *waiter) {
-	l.arrival++
-	w.number, w.class = l.arrival, c
+	w.class = c
+	if !w.again {
+		l.arrival++
+		w.number = l.arrival
+	}
 	if w.trial {
 		w.number, l.trial.on = 0, true
 	}
@@ -130,12 +163,7 @@ func (l *limiter) enqueueLocked(c *class, w *waiter) {
 		// saved nothing up.
 		c.finish = max(c.finish, l.virtual) + l.costLocked(c, w.req)
 	}
-	if w.older = c.newest; w.older != nil {
-		w.older.newer = w
-	} else {
-		c.oldest = w
-	}
-	c.newest = w
+	c.joinByAge(w)
 	c.n++
 
 	w.line = &c.lines[0]
@@ -150,6 +178,24 @@ func (l *limiter) enqueueLocked(c *class, w *waiter) {
 	l.totals.queued[w.req.class.index()]++
 	if w.nested {
 		w.req.scope.add(l, 0, 1)
+	}
+}
+
+// joinByAge puts w into the list by age: at its end, unless it was in the queue before.
+func (c *class) joinByAge(w *waiter) {
+	w.older = c.newest
+	for w.again && w.older != nil && w.older.since > w.since {
+		w.older = w.older.older
+	}
+	if w.older != nil {
+		w.newer, w.older.newer = w.older.newer, w
+	} else {
+		w.newer, c.oldest = c.oldest, w
+	}
+	if w.newer != nil {
+		w.newer.older = w
+	} else {
+		c.newest = w
 	}
 }
 

@@ -83,7 +83,7 @@ func (l *limiter) sampleLocked(s *slot, now time.Duration) {
 	if first && l.holds.n < averageOver {
 		return
 	}
-	hold := max(now-s.acquired, 0)
+	hold := max(now-s.acquired-s.shared, 0)
 	before := l.holds.n
 	if l.holds.stale(now) {
 		l.learned = now

@@ -70,10 +70,12 @@ type slot struct {
 	req      request
 	acquired time.Duration // since l.epoch
 	trial    bool
+	crowded  bool // when it was granted, at least one waited for each slot
 
 	// By the owner, before release.
-	expired bool // its deadline passed while a statement was on the server
-	unused  bool // nothing was sent: it got no connection
+	shared  time.Duration // that it was held for riders
+	expired bool          // its deadline passed while a statement was on the server
+	unused  bool          // nothing was sent: it got no connection
 
 	// mu guards the rest. acquire and release write it under l.mu alone: the
 	// slot has no owner then, and a reader holds both. Taken under l.mu, never

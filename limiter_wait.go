@@ -27,6 +27,8 @@ type waiter struct {
 	flow         *flow
 	lane         *lane
 	shape        *shape  // where it is counted; nil if its fingerprint has no place
+	rider        *rider  // once a leader has taken it along
+	again        bool    // and has sent it back: it keeps its number
 	prev, next   *waiter // in lane
 	older, newer *waiter // in class
 
@@ -58,6 +60,15 @@ func (l *limiter) acquireSlowly(ctx context.Context, r request, now time.Duratio
 		l.leave(w)
 	}
 	s, err, waited := w.slot, w.err, w.waited
+	if w.rider != nil && w.rider.state.Load() == left {
+		l.report(r.class, waited, waitCanceled)
+
+		return nil, ctx.Err() // and w stays the leader's
+	}
+	if w.rider != nil {
+		r.ask.rode, err = w.rider, errRode
+		l.countRider(r.class, waited, ctx.Err())
+	}
 	l.recycle(w)
 
 	// Both may have happened: the caller's own end wins, and a slot is passed on.
@@ -121,20 +132,25 @@ func (l *limiter) admitOrEnqueueLocked(ctx context.Context, r request, now time.
 	return w, nil, nil
 }
 
-// leave takes a waiter whose context has ended out of the queue, or takes the
-// answer that was faster.
+// leave takes a waiter whose context has ended out of the queue, or off its group, or takes
+// the answer that was faster.
 func (l *limiter) leave(w *waiter) {
 	now := l.now()
 
 	l.mu.Lock()
-	queued := w.class != nil
-	if queued {
+	gone := w.class != nil
+	switch {
+	case gone:
 		l.dequeueLocked(w, now)
+	default:
+		gone = l.leftGroupLocked(w)
+	}
+	if gone {
 		l.totals.canceled++
 		w.waited = now - w.since
 	}
 	l.mu.Unlock()
-	if !queued {
+	if !gone {
 		<-w.ready
 	}
 }
@@ -176,7 +192,7 @@ func (l *limiter) answerLocked(w *waiter, err error, now time.Duration) {
 
 func resultOf(err error) waitResult {
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, errRode):
 		return waitAdmitted
 	case errors.Is(err, ErrClosed):
 		return waitClosed

@@ -76,7 +76,7 @@ type metrics struct {
 
 	queueDepth, queueMax, limit, holdMean  *prometheus.Desc
 	slots, slotSeconds, refusals, admitted *prometheus.Desc
-	left                                   *prometheus.Desc
+	left, groups, riders                   *prometheus.Desc
 	conns, connsMax, opened, closed        *prometheus.Desc
 	ceilings                               ceilingMetrics
 	cache                                  *cacheMetrics
@@ -147,6 +147,8 @@ func newMetrics(pool string, cfg *Config, stats func() Stats) *metrics {
 		refusals:    desc("refusals_total", "Callers that were refused admission, by reason.", "reason"),
 		admitted:    desc("admissions_total", "Callers that were admitted, by priority.", "priority"),
 		left:        desc("admissions_canceled_total", "Callers whose own context ended while they waited for admission."),
+		groups:      desc("groups_total", "Groups of statements that were sent over one connection at once; see lifeguard_group."),
+		riders:      desc("group_riders_total", "Statements that were taken into a group of another one: answered in it, or sent alone after all.", "outcome"),
 		conns:       desc("pool_connections", "Physical connections, by state.", "state"),
 		connsMax:    desc("pool_max_connections", "Physical connections at most."),
 		opened:      desc("pool_connections_opened_total", "Physical connections opened."),
@@ -239,7 +241,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.queries, m.durations, m.waits, // native ones are described alike
 		m.queueDepth, m.queueMax, m.limit, m.slots, m.slotSeconds, m.holdMean,
-		m.refusals, m.admitted, m.left, m.conns, m.connsMax, m.opened, m.closed,
+		m.refusals, m.admitted, m.left, m.groups, m.riders, m.conns, m.connsMax, m.opened, m.closed,
 	} {
 		ch <- d
 	}
@@ -276,6 +278,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		counter(m.admitted, float64(p.Admitted), p.Priority.String())
 	}
 	counter(m.left, float64(st.Limiter.Canceled))
+	counter(m.groups, float64(st.Group.Groups))
+	counter(m.riders, float64(st.Group.Riders), "answered")
+	counter(m.riders, float64(st.Group.Alone), "alone")
 	gauge(m.conns, float64(st.Pool.Idle), "idle")
 	gauge(m.conns, float64(st.Pool.InUse), "in_use")
 	gauge(m.conns, float64(st.Pool.Opening), "opening")

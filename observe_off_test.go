@@ -21,6 +21,9 @@ import (
 
 func (c *Conn) sendingBare(ctx context.Context, st *sqltext.Statement, do verb) (context.Context, event) {
 	e := event{st: st, verb: do, slot: c.slot.index, wait: c.wait, cache: c.asked}
+	if c.core.groups != nil {
+		c.core.groups.noted(c.ph, st)
+	}
 	e.sent = c.slot.begin(SlotExecuting, st.Summary, st.Fingerprint)
 	if c.admitted > 0 {
 		e.open = e.sent - c.admitted

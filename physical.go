@@ -27,8 +27,10 @@ type physical struct {
 	expires time.Duration
 
 	cached cachedConn // what the query cache knows of it
+	plans  groupPlans
 
 	cancelled bool // a context ended during a statement: why the connection is dead
+	unread    bool // a group was written, or is about to be, of which not all has been read
 
 	// prepared holds the statements of closed and open Stmts alike; swept remembers
 	// the generation of closed texts up to which it was cleared.
@@ -65,9 +67,9 @@ const freshFor = 50 * time.Microsecond
 func (ph *physical) dead() bool { return ph.pg.IsClosed() }
 
 // clean reports whether the next lease may have the connection as it is: open, not
-// inside a transaction that somebody began by hand, no result being read.
+// inside a transaction that somebody began by hand, no result being read or still to come.
 func (ph *physical) clean() bool {
-	return !ph.pg.IsClosed() && ph.pg.TxStatus() == 'I' && !ph.pg.IsBusy()
+	return !ph.unread && !ph.pg.IsClosed() && ph.pg.TxStatus() == 'I' && !ph.pg.IsBusy()
 }
 
 // renew does what database/sql does between two checkouts of one connection, and

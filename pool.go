@@ -34,6 +34,8 @@ type pool struct {
 	keepsNo bool                 // the inner connector pools by itself: give everything back to it
 	now     func() time.Duration // the limiter's clock: monotonic, from its own epoch
 
+	groups atomic.Pointer[groups] // meets a connection before anybody leases it; nil if they are off
+
 	cache atomic.Pointer[queryCache] // told when a connection died by itself; nil if it is off
 
 	ctx  context.Context // ends with the pool; bounds opening connections

@@ -113,6 +113,7 @@ func (p *pool) open(ctx context.Context) (*physical, error) {
 		ph.expires = p.now() + lifetime
 	}
 	p.opened.Add(1)
+	p.groups.Load().meet(ctx, ph)
 
 	p.mu.Lock()
 	p.opening--

@@ -39,11 +39,12 @@ func (p Priority) String() string {
 
 // request is what one caller asks the limiter for. It travels by value.
 type request struct {
-	class       Priority // from WithPriority
-	tenant      string   // from WithTenant; "" is nobody's
-	fingerprint uint64   // of the statement; 0 is none, and free of the half-of-the-slots rule
-	tx          bool     // a transaction wants the slot
-	scope       *scope   // from Scope; nil is none
+	class       Priority  // from WithPriority
+	tenant      string    // from WithTenant; "" is nobody's
+	fingerprint uint64    // of the statement; 0 is none, and free of the half-of-the-slots rule
+	tx          bool      // a transaction wants the slot
+	scope       *scope    // from Scope; nil is none
+	ask         *groupAsk // what a leader may take along; nil is nothing
 }
 
 // requestKey finds the one context value of this package, a *request that is

@@ -79,6 +79,12 @@ var settings = []setting{
 		field: func(c *Config) any { return &c.TxShare },
 	},
 	{
+		key: "lifeguard_group", initial: string(GroupOff), allowed: "off or on",
+		options: []string{string(GroupOff), string(GroupOn)},
+		doc:     "lets a short read that gets a connection while others wait take such ones along, each as a transaction of its own",
+		field:   func(c *Config) any { return (*string)(&c.Group) },
+	},
+	{
 		key: "lifeguard_nested", initial: string(NestedFront), allowed: "front or refuse",
 		options: []string{string(NestedFront), string(NestedRefuse)},
 		doc:     "a second checkout by a request that is marked with `Scope` and holds one: goes to the `front` of the queue, or is an error",

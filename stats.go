@@ -17,6 +17,7 @@ type Stats struct {
 	Limiter LimiterStats
 	Auto    AutoStats
 	Fleet   FleetStats
+	Group   GroupStats
 	Cache   *CacheStats // nil if the cache is off
 }
 
@@ -42,7 +43,7 @@ func (c *Connector) Stats() Stats {
 }
 
 func (co *core) stats() Stats {
-	return Stats{Name: co.cfg.Name, Pool: co.pool.stats(), Limiter: co.limiter.stats(), Auto: co.auto.snapshot(), Fleet: co.fleet.snapshot(), Cache: co.cache.stats()}
+	return Stats{Name: co.cfg.Name, Pool: co.pool.stats(), Limiter: co.limiter.stats(), Auto: co.auto.snapshot(), Fleet: co.fleet.snapshot(), Group: co.groups.stats(), Cache: co.cache.stats()}
 }
 
 // Slots describes what each slot in use is doing, in no order: who holds the

@@ -100,6 +100,22 @@ func (t *tracing) start(ctx context.Context, e event, ph *physical, more ...attr
 	if t.tracer == nil {
 		return ctx, nil
 	}
+	name, attrs := t.describe(e, ph, srv)
+	attrs = append(attrs, more...)
+	return t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
+}
+
+// startAt is start for an event that was sent already.
+func (t *tracing) startAt(ctx context.Context, e event, ph *physical, sent time.Time) (context.Context, trace.Span) {
+	srv := t.serverOf(ph)
+	if t.tracer == nil {
+		return ctx, nil
+	}
+	name, attrs := t.describe(e, ph, srv)
+	return t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...), trace.WithTimestamp(sent))
+}
+
+func (*tracing) describe(e event, ph *physical, srv *server) (string, []attribute.KeyValue) {
 	name := cmp.Or(e.st.Summary, e.st.Kind.String())
 	attrs := make([]attribute.KeyValue, 0, len(srv.attrs)+6) // enough for most
 	attrs = append(attrs, srv.attrs...)
@@ -121,8 +137,7 @@ func (t *tracing) start(ctx context.Context, e event, ph *physical, more ...attr
 	if e.cache.reason != "" {
 		attrs = append(attrs, attribute.String("lifeguard.cache.reason", e.cache.reason))
 	}
-	attrs = append(attrs, more...)
-	return t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attrs...))
+	return name, attrs
 }
 
 // prepareName keeps within the 255 bytes of a summary, and cuts no name in two.

@@ -50,6 +50,15 @@ func queuePanels(p Params) []Panel {
 			Queries: []Query{{rateBy("lifeguard_admissions_canceled_total", "pool"), "{{pool}}"}},
 		},
 		{
+			ID: 18, Kind: Lines, Title: "Statements that shared a connection", Unit: PerSecond,
+			Text: "With lifeguard_group: groups of waiting reads that were sent over one connection at once, and the statements " +
+				"that somebody else's group has answered, or that were sent alone after all.",
+			Queries: []Query{
+				{rateBy("lifeguard_groups_total", "pool"), "{{pool}} groups"},
+				{rateBy("lifeguard_group_riders_total", "pool, outcome"), "{{pool}} {{outcome}}"},
+			},
+		},
+		{
 			ID: 16, Kind: Lines, Title: "Room in the queue", Unit: Share, Max: at(1),
 			Text:    "Waiters, of as many as may wait. At 1 the next caller is refused with queue_full.",
 			Queries: []Query{{"max by (pool, instance) (lifeguard_pool_queue_depth{@} / (lifeguard_pool_queue_max{@} > 0))", "{{pool}} {{instance}}"}},
