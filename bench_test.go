@@ -13,9 +13,10 @@ import (
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
-// Every benchmark here runs plain pgx/stdlib and Lifeguard in one process, named
-// …/driver=pgx/… and …/driver=lifeguard/…, so that benchstat -col /driver compares
-// them. `make bench` interleaves repetitions: this is about ratios, never about times.
+// Every benchmark here runs plain pgx/stdlib, Lifeguard, and Lifeguard with
+// lifeguard_group=on in one process, named …/driver=pgx, …/driver=lifeguard and
+// …/driver=group, so that benchstat -col /driver compares them. `make bench` interleaves
+// repetitions: this is about ratios, never about times.
 
 // contestants opens the same server through both drivers.
 func contestants(b *testing.B, cfg *pgx.ConnConfig, conns int, run func(b *testing.B, db *sql.DB)) {
@@ -29,18 +30,23 @@ func contestants(b *testing.B, cfg *pgx.ConnConfig, conns int, run func(b *testi
 		}
 		run(b, db)
 	})
-	b.Run("driver=lifeguard", func(b *testing.B) {
-		connector, err := lifeguard.NewConnector(lifeguard.Config{ConnConfig: cfg, MaxConns: conns})
-		if err != nil {
-			b.Fatal(err)
-		}
-		db := sql.OpenDB(connector)
-		defer db.Close()
-		if conns > 0 {
-			db.SetMaxIdleConns(1024) // as lifeguard.Open does; they are virtual
-		}
-		run(b, db)
-	})
+	for _, of := range []struct {
+		name  string
+		group lifeguard.GroupMode
+	}{{"lifeguard", lifeguard.GroupOff}, {"group", lifeguard.GroupOn}} {
+		b.Run("driver="+of.name, func(b *testing.B) {
+			connector, err := lifeguard.NewConnector(lifeguard.Config{ConnConfig: cfg, MaxConns: conns, Group: of.group})
+			if err != nil {
+				b.Fatal(err)
+			}
+			db := sql.OpenDB(connector)
+			defer db.Close()
+			if conns > 0 {
+				db.SetMaxIdleConns(1024) // as lifeguard.Open does; they are virtual
+			}
+			run(b, db)
+		})
+	}
 }
 
 func pointSelect(b *testing.B, db *sql.DB) {
@@ -144,6 +150,11 @@ func BenchmarkServerPoint(b *testing.B) {
 // BenchmarkServerParallel: 64 goroutines over 8 connections, plain pgx tuned to that.
 func BenchmarkServerParallel(b *testing.B) {
 	contestants(b, serverConfig(b), 8, parallelSelect)
+}
+
+// BenchmarkServerSingle: 64 goroutines over one connection.
+func BenchmarkServerSingle(b *testing.B) {
+	contestants(b, serverConfig(b), 1, parallelSelect)
 }
 
 // BenchmarkServerHandlers: 64 goroutines as a service has them, each of which asks and
