@@ -80,6 +80,7 @@ func TestAStatementWhoseAnswerIsLostIsNotExecutedTwice(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+				eventually(t, "nobody asks anything beside it", func() bool { return unsettled(t, db) == 0 })
 				cut.Store(true)
 				if err := do(db); err == nil || !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Errorf("%s: the error is %v", name, err)
@@ -94,4 +95,17 @@ func TestAStatementWhoseAnswerIsLostIsNotExecutedTwice(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unsettled is how many writes the pool's cache asks about.
+func unsettled(t *testing.T, db *sql.DB) int {
+	t.Helper()
+	connector, err := lifeguard.FromDB(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := connector.Stats().Cache; st != nil {
+		return st.Unsettled
+	}
+	return 0
 }
