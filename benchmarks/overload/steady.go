@@ -24,7 +24,10 @@ func (p *plan) steadily(ctx context.Context, c cell, next func() statement) (bes
 	if err != nil {
 		return best, err
 	}
-	drift := math.Inf(1)
+	tries, drift := steadyTries, math.Inf(1)
+	if p.o.quick {
+		tries = 1
+	}
 	for try := 1; ; try++ {
 		c.Capacity = before
 		r, err := p.s.run(ctx, c)
@@ -39,7 +42,7 @@ func (p *plan) steadily(ctx context.Context, c cell, next func() statement) (bes
 			best, drift = r, d
 		}
 		best.Made, best.Drift = try, drift
-		if drift <= unsteady || try == steadyTries {
+		if drift <= unsteady || try == tries {
 			return best, nil
 		}
 		log.Printf("%s, %s: capacity %.0f/s before, %.0f/s after; again", c.Contestant, c.Variant, before, after)

@@ -35,7 +35,7 @@ func othersPanels() []Panel {
 			Text: "Above lifeguard_cdc_max_lag the slot is dropped. Pending: changes that the leader has not written to Redis yet.",
 			Queries: []Query{
 				{"max by (pool, instance) (lifeguard_cdc_lag_bytes{@})", "{{pool}} {{instance}}"},
-				{"sum by (pool) (lifeguard_cdc_relay_pending_bytes{@}) > 0", "{{pool}} pending"},
+				{"sum by (pool) (lifeguard_cdc_relay_pending_bytes{@})", "{{pool}} pending"},
 			},
 		},
 		{
