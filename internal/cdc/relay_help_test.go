@@ -68,10 +68,15 @@ type relaying struct {
 
 func relayedListeners(t *testing.T, followers int, change ...func(*Config)) *relaying {
 	t.Helper()
+	return relayedOver(t, shop, followers, change...)
+}
+
+func relayedOver(t *testing.T, schema string, followers int, change ...func(*Config)) *relaying {
+	t.Helper()
 	url := pgtest.Redis(t)
 	r := &relaying{url: url, client: redisClient(t, url)}
 	change = append(change, relayed(url, 1))
-	r.listener = listen(t, shop, change...)
+	r.listener = listen(t, schema, change...)
 	r.plays(Leader)
 	for range followers {
 		r.followers = append(r.followers, r.process(change...))

@@ -11,8 +11,7 @@ import (
 
 func TestFollowersHearOfEverythingThroughRedis(t *testing.T) {
 	t.Parallel()
-	r := relayedListeners(t, 2)
-	r.exec(InstallSQL)
+	r := relayedOver(t, shop+InstallSQL, 2) // DDL changes the versions of all tables, when it is heard of
 	if n := slots(t, r.conn); n != 1 {
 		t.Errorf("%d slots", n)
 	}
@@ -30,6 +29,8 @@ func TestFollowersHearOfEverythingThroughRedis(t *testing.T) {
 				t.Errorf("%s: told of %q", sql, got)
 			}
 		}
+	}
+	for i, f := range r.followers {
 		before := f.Stats().SchemaChanges
 		f.exec("create table more_" + fmt.Sprint(i) + " (id int primary key)")
 		eventually(t, "the catalog was looked at", func() bool {
