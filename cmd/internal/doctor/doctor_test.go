@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,21 +169,41 @@ func TestAServerWithoutRoomForAllInstancesIsFound(t *testing.T) {
 		must(t, err)
 		defer conn.Close(context.WithoutCancel(t.Context()))
 	}
-	// A session that has just been closed may still be counted.
-	const two = "2 instances (counted by application_name)"
-	for try := range 50 {
-		var told bytes.Buffer
-		report = examine(t, Options{DSN: dsn + "&lifeguard_fleet_budget=4&application_name=fleet"})
-		report.Text(&told)
-		if try == 49 || strings.Contains(told.String(), two) {
-			report.has(t, "connections", OK, two)
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	examine(t, Options{DSN: dsn + "&lifeguard_fleet_budget=4&application_name=fleet"}).has(t, "connections", OK, "2 instances (counted by application_name)")
 
 	run(t, admin, "alter role "+roleOf(t, dsn)+" connection limit 10")
 	examine(t, Options{DSN: dsn + "&pool_max_conns=12", Instances: 1}).has(t, "connections", Error, "the role's connection limit")
+}
+
+// What doctor makes to learn the defaults would be counted as an instance if it connected.
+func TestTheDefaultsNeedNoConnection(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	var came atomic.Int64
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			came.Add(1)
+			_ = conn.Close()
+		}
+	}()
+	cfg, err := lifeguard.ParseConfig("postgres://app@" + l.Addr().String() + "/shop?sslmode=disable&lifeguard_fleet_budget=4&pool_min_conns=2&lifeguard_cache=local")
+	must(t, err)
+	for range 200 {
+		filled, err := inForce(cfg)
+		must(t, err)
+		if filled.ConnConfig.DialFunc == nil || filled.ConnConfig != cfg.ConnConfig {
+			t.Fatal("what is connected with is another")
+		}
+	}
+	if n := came.Load(); n > 0 {
+		t.Errorf("%d connections", n)
+	}
 }
 
 func roleOf(t *testing.T, dsn string) string {

@@ -2,7 +2,11 @@ package doctor
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -43,17 +47,24 @@ func (e *exam) readDSN() bool {
 	return true
 }
 
-// inForce fills in the defaults. What is connected with stays as the DSN has it.
+// errNoNeed is why the Connector that knows the defaults connects to nothing.
+var errNoNeed = errors.New("no connection is needed to fill in defaults")
+
+// inForce fills in the defaults. What is connected with stays as the DSN has it. Nothing is
+// connected here: a session for lifeguard_fleet_budget would be counted as one more instance.
 func inForce(cfg lifeguard.Config) (lifeguard.Config, error) {
 	registry := prometheus.NewRegistry()
 	asked := cfg
 	asked.Registerer = registry
+	asked.Logger = slog.New(slog.DiscardHandler)
+	asked.ConnConfig = cfg.ConnConfig.Copy()
+	asked.ConnConfig.DialFunc = func(context.Context, string, string) (net.Conn, error) { return nil, errNoNeed }
 	connector, err := lifeguard.NewConnector(asked)
 	if err != nil {
 		return cfg, err
 	}
 	filled := connector.Config()
-	filled.ConnConfig = cfg.ConnConfig
+	filled.ConnConfig, filled.Logger = cfg.ConnConfig, cfg.Logger
 	return filled, connector.Close()
 }
 
