@@ -75,10 +75,13 @@ func (f *Flights) Join(ctx context.Context, key string, s *Snapshot, urgency int
 
 // name is the key with the versions before it, each of a fixed length.
 func (s *Snapshot) name(key string) string {
-	b := make([]byte, 0, 8*(len(s.at.of)+1)+len(key))
+	b := make([]byte, 0, 8*(len(s.at.of)+2)+len(key))
 	b = binary.BigEndian.AppendUint64(b, s.at.epoch)
 	for _, v := range s.at.of {
 		b = binary.BigEndian.AppendUint64(b, v)
+	}
+	if s.row != nil {
+		b = binary.BigEndian.AppendUint64(b, s.rowAt)
 	}
 	return string(append(b, key...))
 }

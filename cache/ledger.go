@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 )
@@ -19,8 +20,9 @@ type Relation = uint32
 //	s.Valid()? store with s       else: as a miss           answer: f.Bump()
 //	                                                        not committed: f.Lower()
 //
-// Each relation has a version and a count of fences, and the ledger has both for
-// everything at once: the epoch, and fences for writes whose relations are not known.
+// A state is a version and a count of fences. Each relation has one that every write to it
+// changes, and the ledger has one for everything at once: the epoch, and fences for writes
+// whose relations are not known. What rows by their key add to that stands in rows.go.
 //
 // Invariants:
 //
@@ -38,7 +40,10 @@ type Relation = uint32
 //     Over several relations: versions that are equal at the end were equal at the
 //     time of the first look, and a fence that was up then and is down now without a
 //     bump belonged to a transaction that changed nothing.
-//  5. A store that is slow, or a fill that races with a commit, can therefore put a
+//  5. A write fences and bumps, of its relation, what every reader depends on whom it may
+//     concern. Whoever may have read any row depends on the state any, that every write
+//     changes; see rows.go for who depends on one row.
+//  6. A store that is slow, or a fill that races with a commit, can therefore put a
 //     dead entry into the store, but none can be served.
 //
 // Everything but the lists of relations is atomic: a hit takes no lock, so readers of
@@ -50,7 +55,7 @@ type Relation = uint32
 // old rows after the deletion; a random token per commit and relation, which needs the
 // same fences and tells nobody which of two is the later.
 type Ledger struct {
-	everything relation // fences of unknown writes; its version is the epoch
+	everything state // fences of unknown writes; its version is the epoch
 
 	mu sync.RWMutex
 	// relations is guarded by mu. One that a statement depends on stays for ever; another,
@@ -58,20 +63,28 @@ type Ledger struct {
 	// nobody depends on need not be remembered.
 	relations map[Relation]*relation
 
-	onBump func() // may be nil; called after versions have grown, before the fence is lowered
+	seed   maphash.Seed // of the keys of rows
+	onBump func()       // may be nil; called after versions have grown, before the fence is lowered
 }
 
-// relation is the state of one.
-type relation struct {
+// state is what somebody depends on.
+type state struct {
 	version atomic.Uint64
 	fences  atomic.Int64
-	read    bool // some statement depends on it; guarded by Ledger.mu
+}
+
+// relation is what is known of one.
+type relation struct {
+	any   state    // changed by every write
+	table state    // … but those of rows whose keys are known
+	rows  *stripes // of rows by their key; nil until a statement depends on one. Guarded by Ledger.mu
+	read  bool     // some statement depends on it; guarded by Ledger.mu
 }
 
 // NewLedger returns a ledger for one database. onBump, if not nil, is called whenever
 // versions have grown, for entries may have died; it must be quick.
 func NewLedger(onBump func()) *Ledger {
-	return &Ledger{relations: make(map[Relation]*relation), onBump: onBump}
+	return &Ledger{relations: make(map[Relation]*relation), seed: maphash.MakeSeed(), onBump: onBump}
 }
 
 // Dependencies are relations in the form that Capture wants: looked up once, for the
@@ -79,9 +92,9 @@ func NewLedger(onBump func()) *Ledger {
 type Dependencies struct{ *dependencies }
 
 type dependencies struct {
-	ledger    *Ledger
-	relations []*relation
-	latest    atomic.Pointer[versions] // that were captured
+	ledger *Ledger
+	states []*state
+	latest atomic.Pointer[versions] // that were captured
 }
 
 // versions are those of some relations at one moment. They are immutable: all snapshots
@@ -94,9 +107,9 @@ type versions struct {
 // Dependencies looks up relations. Those of no relation, such as of SELECT 1, depend on
 // the epoch alone.
 func (l *Ledger) Dependencies(of []Relation) Dependencies {
-	d := Dependencies{&dependencies{ledger: l, relations: make([]*relation, len(of))}}
+	d := Dependencies{&dependencies{ledger: l, states: make([]*state, len(of))}}
 	for i, r := range of {
-		d.relations[i] = l.relation(r)
+		d.states[i] = &l.relation(r).any
 	}
 	return d
 }
@@ -131,7 +144,7 @@ func (l *Ledger) lookUpLocked(oid Relation) *relation {
 func (l *Ledger) fence(oid Relation) (r *relation, read bool) {
 	l.mu.RLock()
 	if r = l.relations[oid]; r != nil {
-		r.fences.Add(1)
+		r.raise()
 		read = r.read
 	}
 	l.mu.RUnlock()
@@ -141,8 +154,13 @@ func (l *Ledger) fence(oid Relation) (r *relation, read bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r = l.lookUpLocked(oid)
-	r.fences.Add(1)
+	r.raise()
 	return r, r.read
+}
+
+func (r *relation) raise() {
+	r.any.fences.Add(1)
+	r.table.fences.Add(1)
 }
 
 // forget removes relations on which no statement depends.
@@ -150,7 +168,7 @@ func (l *Ledger) forget(relations []Relation) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, oid := range relations {
-		if r := l.relations[oid]; r != nil && !r.read && r.fences.Load() == 0 {
+		if r := l.relations[oid]; r != nil && !r.read && r.any.fences.Load() == 0 {
 			delete(l.relations, oid)
 		}
 	}
@@ -162,7 +180,7 @@ func (l *Ledger) State(of Relation) (version uint64, fenced bool) {
 	defer l.mu.RUnlock()
 	fenced = l.everything.fences.Load() != 0
 	if r := l.relations[of]; r != nil {
-		return r.version.Load(), fenced || r.fences.Load() != 0
+		return r.any.version.Load(), fenced || r.any.fences.Load() != 0
 	}
 	return 0, fenced
 }
@@ -171,6 +189,9 @@ func (l *Ledger) State(of Relation) (version uint64, fenced bool) {
 type Snapshot struct {
 	of *dependencies
 	at *versions
+
+	row   *state // beside them; nil for all but those of Keyed
+	rowAt uint64
 }
 
 // Capture notes the versions of what a query is about to read, before it is sent. It
@@ -180,24 +201,32 @@ func (d Dependencies) Capture() (Snapshot, bool) {
 	if d.dependencies == nil || d.fenced() {
 		return Snapshot{}, false
 	}
-	s := Snapshot{of: d.dependencies, at: d.latest.Load()}
-	if s.at == nil || !s.Alive() {
-		s.at = &versions{epoch: d.ledger.everything.version.Load(), of: make([]uint64, len(d.relations))}
-		for i, r := range d.relations {
-			s.at.of[i] = r.version.Load()
-		}
-		d.latest.Store(s.at)
-	}
+	s := Snapshot{of: d.dependencies, at: d.current()}
 	// A fence that went up and down in between may have counted in one version and not
 	// in another: then they are not of one moment.
 	return s, s.Valid()
+}
+
+// current are the versions now. If some grow meanwhile, they are of no one moment, and then
+// no snapshot of them is valid.
+func (d *dependencies) current() *versions {
+	latest := d.latest.Load()
+	if latest != nil && d.stands(latest) {
+		return latest
+	}
+	latest = &versions{epoch: d.ledger.everything.version.Load(), of: make([]uint64, len(d.states))}
+	for i, r := range d.states {
+		latest.of[i] = r.version.Load()
+	}
+	d.latest.Store(latest)
+	return latest
 }
 
 func (d *dependencies) fenced() bool {
 	if d.ledger.everything.fences.Load() != 0 {
 		return true
 	}
-	for _, r := range d.relations {
+	for _, r := range d.states {
 		if r.fences.Load() != 0 {
 			return true
 		}
@@ -205,72 +234,37 @@ func (d *dependencies) fenced() bool {
 	return false
 }
 
-// Valid reports whether what was read after the snapshot is still what the database
-// would return; see invariant 4.
-func (s *Snapshot) Valid() bool {
-	return s.of != nil && !s.of.fenced() && s.Alive()
-}
-
-// Alive reports whether the snapshot can become valid again: no version has grown.
-func (s *Snapshot) Alive() bool {
-	if s.of == nil || s.of.ledger.everything.version.Load() != s.at.epoch {
+// stands reports whether no version has grown.
+func (d *dependencies) stands(at *versions) bool {
+	if d.ledger.everything.version.Load() != at.epoch {
 		return false
 	}
-	for i, r := range s.of.relations {
-		if r.version.Load() != s.at.of[i] {
+	for i, r := range d.states {
+		if r.version.Load() != at.of[i] {
 			return false
 		}
 	}
 	return true
 }
 
-// Writes is what a transaction has written, as far as it is known. The zero value is
-// nothing. It is not safe for concurrent use.
-type Writes struct {
-	everything bool
-	relations  []Relation // few: a scan is faster than a map
+// Valid reports whether what was read after the snapshot is still what the database
+// would return; see invariant 4.
+func (s *Snapshot) Valid() bool {
+	return s.of != nil && !s.of.fenced() && (s.row == nil || s.row.fences.Load() == 0) && s.Alive()
 }
 
-// Add notes relations.
-func (w *Writes) Add(relations ...Relation) {
-	for _, r := range relations {
-		if !w.has(r) {
-			w.relations = append(w.relations, r)
-		}
-	}
+// Alive reports whether the snapshot can become valid again: no version has grown.
+func (s *Snapshot) Alive() bool {
+	return s.of != nil && s.of.stands(s.at) && (s.row == nil || s.row.version.Load() == s.rowAt)
 }
-
-func (w *Writes) has(relation Relation) bool {
-	for _, r := range w.relations {
-		if r == relation {
-			return true
-		}
-	}
-	return false
-}
-
-// AddEverything notes writes of which nobody knows where they went.
-func (w *Writes) AddEverything() { w.everything = true }
-
-// None reports whether nothing was written.
-func (w *Writes) None() bool { return !w.everything && len(w.relations) == 0 }
-
-// Everything reports whether AddEverything was called.
-func (w *Writes) Everything() bool { return w.everything }
-
-// Relations are those that were added. They belong to w.
-func (w *Writes) Relations() []Relation { return w.relations }
-
-// Reset forgets what was written: after a ROLLBACK, or at the end of a transaction.
-func (w *Writes) Reset() { w.everything, w.relations = false, w.relations[:0] }
 
 // Fence keeps everybody from being served, and from keeping, what a transaction is
 // about to change. It ends with exactly one call of Bump or Lower; a nil Fence, of a
 // transaction that wrote nothing, needs none and allows both.
 type Fence struct {
 	ledger *Ledger
-	behind []*relation
-	unread []Relation // of them: on these nobody depended when the fence went up
+	behind []*state
+	unread []Relation // of the relations: on these nobody depended when the fence went up
 	down   atomic.Bool
 }
 
@@ -281,19 +275,32 @@ func (l *Ledger) Raise(w *Writes) *Fence {
 	}
 	f := &Fence{ledger: l}
 	if w.everything {
-		f.behind = []*relation{&l.everything}
+		f.behind = []*state{&l.everything}
 		l.everything.fences.Add(1)
 		return f
 	}
-	f.behind = make([]*relation, len(w.relations))
-	for i, oid := range w.relations {
-		r, read := l.fence(oid)
-		f.behind[i] = r
-		if !read {
-			f.unread = append(f.unread, oid)
+	f.behind = make([]*state, 0, 2*(len(w.relations)+len(w.rows)))
+	for _, oid := range w.relations {
+		f.whole(oid)
+	}
+	for i := range w.rows {
+		r := &w.rows[i]
+		if every, stripe := l.fenceRow(r); stripe != nil {
+			f.behind = append(f.behind, every, stripe)
+			continue
 		}
+		f.whole(r.Relation) // nobody depends on a row of it, or by another key
 	}
 	return f
+}
+
+// whole puts the fence up on a relation as a whole.
+func (f *Fence) whole(oid Relation) {
+	r, read := f.ledger.fence(oid)
+	f.behind = append(f.behind, &r.any, &r.table)
+	if !read {
+		f.unread = append(f.unread, oid)
+	}
 }
 
 // Bump ends the fence of a commit that was acknowledged, or may have happened.
@@ -343,7 +350,8 @@ func (l *Ledger) Changed(relations []Relation) {
 	l.mu.RLock()
 	for _, oid := range relations {
 		if r := l.relations[oid]; r != nil {
-			r.version.Add(1)
+			r.any.version.Add(1)
+			r.table.version.Add(1)
 		}
 	}
 	l.mu.RUnlock()

@@ -55,7 +55,7 @@ var _ Store = (*Memory)(nil)
 
 // entryOverhead is what an entry costs beside its rows and the text of its key:
 // otter's node and its place in the table, and the Entry. Measured.
-const entryOverhead = 160
+const entryOverhead = 176
 
 // NewMemory returns a store of about that many bytes of heap, keys and administration
 // included.
