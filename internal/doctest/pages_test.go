@@ -12,12 +12,16 @@ import (
 // pages are README.md and docs, by their paths from the root.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
+	paths := []string{filepath.Join(root, "README.md")}
+	for _, pattern := range []string{"*.md", "*/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, "docs", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths = append(paths, found...)
 	}
 	all := map[string]string{}
-	for _, path := range append(paths, filepath.Join(root, "README.md")) {
+	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -83,8 +87,8 @@ func TestTheIndexListsEveryPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for page := range pages(t) {
-		name := filepath.Base(page)
-		if strings.HasPrefix(page, "docs/") && name != "README.md" && !strings.Contains(string(index), "("+name+")") {
+		name, isDoc := strings.CutPrefix(page, "docs/")
+		if isDoc && name != "README.md" && !strings.Contains(string(index), "("+name+")") {
 			t.Errorf("docs/README.md does not list %s", name)
 		}
 	}
