@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/lifeguard-go/lifeguard"
+	"github.com/lifeguard-go/lifeguard/grafana/spec"
 )
 
 // TestThePagesNameWhatThereIs looks at each lifeguard_… and pool_… of README.md and docs: a
@@ -64,6 +65,26 @@ func TestThePagesNameWhatThereIs(t *testing.T) {
 	}
 	if seen < 300 {
 		t.Errorf("only %d names were found", seen)
+	}
+}
+
+func TestThePageOnTheStackHasEveryRowAndCountsTheAlerts(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/stack.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, board := range spec.Boards(spec.Default()) {
+		for _, section := range board.Sections {
+			if !strings.Contains(string(text), "\n| "+section.Title+" | ") {
+				t.Errorf("docs/stack.md does not have the row %q of the board %s", section.Title, board.Title)
+			}
+		}
+	}
+	numbers := strings.Fields("no one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen")
+	count := numbers[len(spec.Boards(spec.Default()))] + " dashboards, " + numbers[len(spec.Alerts(spec.Default()))] + " alerts"
+	if !strings.Contains(string(text), count) {
+		t.Errorf("docs/stack.md does not say that there are %s", count)
 	}
 }
 
