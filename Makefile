@@ -8,6 +8,7 @@ GOVULNDB ?= https://vuln.go.dev
 
 BIN     := $(CURDIR)/bin
 TOOL    := go tool -modfile=$(CURDIR)/tools/go.mod
+ROOT_MODULE := github.com/lifeguard-go/lifeguard
 # Every module of the repository but the one that only pins tools.
 MODULES := $(patsubst %/go.mod,%,$(shell find . -name go.mod -not -path './tools/*' -not -path './.*/*' | sort))
 
@@ -231,6 +232,32 @@ vulncheck: ## known vulnerabilities in what users link; asks vuln.go.dev (GOVULN
 		if grep -q 'fetching vulnerabilities' $$err; then \
 			echo "Nothing was checked: the database $(GOVULNDB) cannot be reached from here." >&2; fi; \
 		exit 1; done
+
+# What users import: the root, and nested modules that are tagged with it. The others are ours.
+SHIPPED := crud lifeguardgorm pgtest/container
+
+# Each nested module that requires another one of ours names its version, though replace leads to
+# the folder beside it: users do not get the replace.
+.PHONY: release
+release: check-version ## write VERSION=v1.2.3 into the go.mod of each module, and into CHANGELOG.md (docs/releasing.md)
+	@set -e; for m in $(MODULES); do for p in "" $(SHIPPED:%=/%); do \
+		if grep -q "^[[:space:]]*$(ROOT_MODULE)$$p v" $$m/go.mod; then (cd $$m && go mod edit -require=$(ROOT_MODULE)$$p@$(VERSION)); fi; \
+	done; done
+	@grep -q '^## \[$(VERSION:v%=%)\]' CHANGELOG.md || { \
+		awk -v v="## [$(VERSION:v%=%)] - $$(date -u +%F)" '{print} $$0 == "## [Unreleased]" {print "\n" v}' CHANGELOG.md >CHANGELOG.tmp && mv CHANGELOG.tmp CHANGELOG.md; }
+
+.PHONY: check-release
+check-release: check-version ## whether VERSION=v1.2.3 can be tagged: what it names, and whether users could install it; pushes nothing
+	LIFEGUARD_LONG=1 LIFEGUARD_RELEASE=$(VERSION) go test ./internal/supply -run 'TestTheRelease|TestTheCommandIsInstalled|TestEveryGoMod' -count 1 -v
+
+.PHONY: tag-release
+tag-release: check-release ## tag VERSION=v1.2.3 here, each module that users import; pushes nothing
+	@set -e; for tag in $(VERSION) $(SHIPPED:%=%/$(VERSION)); do git tag -a -m "$$tag" $$tag; done
+	@echo "To publish it: git push --atomic origin main $(VERSION) $(SHIPPED:%=%/$(VERSION))"
+
+.PHONY: check-version
+check-version:
+	@echo '$(VERSION)' | grep -Eq '^v[01]\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$$' || { echo "VERSION must be such as v0.1.0, not '$(VERSION)'" >&2; exit 2; }
 
 .PHONY: clean
 clean: ## remove installed tools

@@ -104,9 +104,13 @@ func makeTrials() map[string]trial {
 		"make prove": {
 			how: planned, why: minutes, want: []string{"TestWhatReadersSee", "TestAProgramDoes", "TestTheIdioms", "FuzzGate"},
 		},
-		"make prove-mutants": {how: planned, why: minutes, want: []string{"TestEachMistake"}},
-		"make prove-redis":   {how: planned, why: minutes, env: ownServer(), long: "make prove-redis PROOF_SHARED_OPS=5000", want: []string{"TestWhatProcessesSee"}},
-		"make bench-redis":   {how: planned, why: "benchmarks/redis/redis_test.go runs it in short", want: []string{"go run ./redis"}},
+		"make prove-mutants":                {how: planned, why: minutes, want: []string{"TestEachMistake"}},
+		"make prove-redis":                  {how: planned, why: minutes, env: ownServer(), long: "make prove-redis PROOF_SHARED_OPS=5000", want: []string{"TestWhatProcessesSee"}},
+		"make release VERSION=v0.1.0":       {how: planned, why: "it writes into the repository", long: "make release VERSION=v0.1.0", want: []string{"go mod edit -require="}},
+		"make check-release VERSION=v0.1.0": {how: planned, why: minutes, long: "make release check-release VERSION=v0.1.0", want: []string{"TestTheRelease", "TestTheCommandIsInstalled"}},
+		"make tag-release VERSION=v0.1.0":   {how: planned, why: "it sets tags", want: []string{"git tag -a"}},
+		"make test-docs":                    {how: planned, why: itself, want: []string{"TestEveryCommand"}},
+		"make bench-redis":                  {how: planned, why: "benchmarks/redis/redis_test.go runs it in short", want: []string{"go run ./redis"}},
 	}
 	for target, want := range map[string]string{
 		"settings": "TestTheReadmeListsEverySetting", "tuning": "Figures", "licences": "Licences", "grafana": "go run ./cmd/generate",

@@ -2,6 +2,7 @@ package supply
 
 import (
 	"archive/zip"
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,17 +16,19 @@ import (
 )
 
 // TestTheCommandIsInstalledFromAnEmptyModuleCache plays a module proxy that has this tree as
-// v0.0.1, and installs the command from it, and the library into a program, as users will from a
-// real one. It compiles everything anew, so it runs only if LIFEGUARD_LONG is set: make
+// v0.0.1, or as the release that is being checked, and installs the command from it, and what users
+// import into a program, as they will from a real one. It compiles everything anew, so it runs only if LIFEGUARD_LONG is set: make
 // test-install.
 func TestTheCommandIsInstalledFromAnEmptyModuleCache(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("LIFEGUARD_LONG") == "" {
 		t.Skip("a minute of compiling; set LIFEGUARD_LONG=1")
 	}
-	const module, version = "github.com/lifeguard-go/lifeguard", "v0.0.1"
+	version := cmp.Or(os.Getenv("LIFEGUARD_RELEASE"), "v0.0.1")
 	proxy, bin := t.TempDir(), t.TempDir()
-	publish(t, filepath.Join(proxy, filepath.FromSlash(module), "@v"), module, version)
+	for _, dir := range tagged() {
+		publish(t, proxy, dir, version)
+	}
 
 	// What others have published comes from the cache of this machine, which is laid out
 	// like a proxy, and else from where it always comes from.
@@ -54,17 +57,51 @@ func TestTheCommandIsInstalledFromAnEmptyModuleCache(t *testing.T) {
 	}
 
 	// And a program of somebody else, as the README says: go get, and an import for its name.
-	app := t.TempDir()
-	const source = "package main\n\nimport (\n\t\"database/sql\"\n\n\t_ \"" + module + "\"\n)\n\n" +
-		"func main() {\n\tif _, err := sql.Open(\"lifeguard\", \"postgres://app@db/shop\"); err != nil {\n\t\tpanic(err)\n\t}\n}\n"
+	useIn(t, t.TempDir(), env, version)
+}
+
+// useIn writes a program that imports what users import, and runs it, in a module of its own.
+func useIn(t *testing.T, app string, env []string, version string) {
+	t.Helper()
+	const source = `package main
+
+import (
+	"database/sql"
+
+	_ "github.com/lifeguard-go/lifeguard"
+	"github.com/lifeguard-go/lifeguard/crud"
+	"github.com/lifeguard-go/lifeguard/lifeguardgorm"
+)
+
+func main() {
+	if _, err := sql.Open("lifeguard", "postgres://app@db/shop"); err != nil {
+		panic(err)
+	}
+	println(crud.All() != nil, lifeguardgorm.Open("postgres://app@db/shop").Name())
+}
+`
 	if err := os.WriteFile(filepath.Join(app, "main.go"), []byte(source), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"mod", "init", "example.com/app"}, {"get", module}, {"run", "."}} {
+	in := func(args ...string) string {
+		t.Helper()
 		cmd := exec.CommandContext(t.Context(), "go", args...)
 		cmd.Dir, cmd.Env = app, append(os.Environ(), env...)
-		if out, err := cmd.CombinedOutput(); err != nil {
+		out, err := cmd.CombinedOutput()
+		if err != nil {
 			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	in("mod", "init", "example.com/app")
+	in("get", module, module+"/crud", module+"/lifeguardgorm")
+	if out := in("run", "."); !strings.Contains(out, "true postgres") {
+		t.Errorf("the program prints %q", out)
+	}
+	in("get", "-tool", module+"/pgtest/container")
+	for _, dir := range tagged() {
+		if out := in("list", "-m", modulePath(dir)); !strings.HasSuffix(strings.TrimSpace(out), " "+version) {
+			t.Errorf("the program has %s, not %s", out, version)
 		}
 	}
 }
@@ -77,14 +114,13 @@ func fileURL(path string) string {
 	return "file://" + path
 }
 
-// publish writes what a proxy has of a version: information, go.mod, and the files of the
-// module without those of nested ones.
-func publish(t *testing.T, dir, module, version string) {
+// publish writes what a proxy has of a version of a module: information, go.mod as a release has
+// it, and the files without those of nested modules.
+func publish(t *testing.T, proxy, folder, version string) {
 	t.Helper()
-	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	module := modulePath(folder)
+	dir := filepath.Join(proxy, filepath.FromSlash(module), "@v")
+	mod := released(t, folder, version)
 	info := fmt.Sprintf(`{"Version":%q,"Time":%q}`, version, time.Now().UTC().Format(time.RFC3339))
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		t.Fatal(err)
@@ -100,10 +136,13 @@ func publish(t *testing.T, dir, module, version string) {
 	}
 	defer file.Close()
 	archive := zip.NewWriter(file)
-	for _, path := range moduleFiles(t) {
-		content, err := os.ReadFile(filepath.Join(root, path))
+	for _, path := range moduleFiles(t, folder) {
+		content, err := os.ReadFile(filepath.Join(root, folder, path))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if path == "go.mod" {
+			content = mod
 		}
 		w, err := archive.Create(module + "@" + version + "/" + filepath.ToSlash(path))
 		if err != nil {
@@ -118,24 +157,26 @@ func publish(t *testing.T, dir, module, version string) {
 	}
 }
 
-// moduleFiles lists what belongs to the root module: no nested modules, no hidden folders.
-func moduleFiles(t *testing.T) (files []string) {
+// moduleFiles lists what belongs to a module: no nested modules, no hidden folders.
+func moduleFiles(t *testing.T, folder string) (files []string) {
 	t.Helper()
-	nested := map[string]bool{}
-	for _, dir := range modules(t) {
-		nested[dir] = dir != "."
-	}
-	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+	base := filepath.Join(root, folder)
+	err := filepath.WalkDir(base, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(root, path)
-		switch {
-		case err != nil:
+		rel, err := filepath.Rel(base, path)
+		if err != nil {
 			return err
-		case d.IsDir() && (nested[rel] || rel != "." && strings.HasPrefix(d.Name(), ".")):
-			return filepath.SkipDir
-		case d.Type().IsRegular() && (strings.HasSuffix(rel, ".go") && !strings.HasSuffix(rel, "_test.go") || !strings.Contains(rel, string(filepath.Separator))):
+		}
+		if d.IsDir() {
+			_, nested := os.Stat(filepath.Join(path, "go.mod"))
+			if rel != "." && (nested == nil || strings.HasPrefix(d.Name(), ".")) {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if d.Type().IsRegular() && (strings.HasSuffix(rel, ".go") && !strings.HasSuffix(rel, "_test.go") || !strings.Contains(rel, string(filepath.Separator))) {
 			files = append(files, rel)
 		}
 		return nil
