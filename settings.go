@@ -18,7 +18,7 @@ type setting struct {
 	key       string
 	initial   string   // the default, as it would be written in a DSN
 	shown     string   // the default as documented, where initial cannot say it
-	allowed   string   // for error messages
+	allowed   string   // for error messages; of an enumeration its options
 	options   []string // of an enumeration
 	low       int64    // of a number, inclusive
 	high      int64    // of a number, inclusive; 0 means no bound
@@ -45,7 +45,7 @@ func Settings() []Setting {
 	list := make([]Setting, len(settings))
 	for i := range settings {
 		s := &settings[i]
-		list[i] = Setting{Key: s.key, Env: s.env(), Default: cmp.Or(s.shown, s.initial), Allowed: s.allowed, Doc: s.doc}
+		list[i] = Setting{Key: s.key, Env: s.env(), Default: cmp.Or(s.shown, s.initial), Allowed: s.permits(), Doc: s.doc}
 	}
 	return list
 }
@@ -157,6 +157,15 @@ func (s *setting) set(cfg *Config, source, text string) error {
 	return nil
 }
 
+// permits says what is allowed.
+func (s *setting) permits() string {
+	if s.options == nil {
+		return s.allowed
+	}
+	last := len(s.options) - 1
+	return strings.Join(s.options[:last], ", ") + " or " + s.options[last]
+}
+
 // takes reports whether a text is allowed.
 func (s *setting) takes(text string) bool {
 	if s.secret {
@@ -173,7 +182,7 @@ func (s *setting) invalid(source, text string) error {
 	if s.secret {
 		return fmt.Errorf("lifeguard: %s must be %s", source, s.allowed)
 	}
-	return fmt.Errorf("lifeguard: %s must be %s, not %q", source, s.allowed, text)
+	return fmt.Errorf("lifeguard: %s must be %s, not %q", source, s.permits(), text)
 }
 
 // fillDefault sets the field of s to its default if it is zero.

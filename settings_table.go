@@ -79,13 +79,13 @@ var settings = []setting{
 		field: func(c *Config) any { return &c.TxShare },
 	},
 	{
-		key: "lifeguard_group", initial: string(GroupOff), allowed: "off or on",
+		key: "lifeguard_group", initial: string(GroupOff),
 		options: []string{string(GroupOff), string(GroupOn)},
 		doc:     "lets a short read that gets a connection while others wait take such ones along, each as a transaction of its own",
 		field:   func(c *Config) any { return (*string)(&c.Group) },
 	},
 	{
-		key: "lifeguard_nested", initial: string(NestedFront), allowed: "front or refuse",
+		key: "lifeguard_nested", initial: string(NestedFront),
 		options: []string{string(NestedFront), string(NestedRefuse)},
 		doc:     "a second checkout by a request that is marked with `Scope` and holds one: goes to the `front` of the queue, or is an error",
 		field:   func(c *Config) any { return (*string)(&c.Nested) },
@@ -96,13 +96,13 @@ var settings = []setting{
 		field: func(c *Config) any { return &c.Name },
 	},
 	{
-		key: "lifeguard_mode", initial: string(ModeCheckout), allowed: "checkout or session",
+		key: "lifeguard_mode", initial: string(ModeCheckout),
 		options: []string{string(ModeCheckout), string(ModeSession)},
 		doc:     "`checkout` leases a physical connection for a statement, a transaction or a `sql.Conn`; `session` keeps one for each `database/sql` connection until it is closed",
 		field:   func(c *Config) any { return (*string)(&c.Mode) },
 	},
 	{
-		key: "lifeguard_cancel", initial: string(CancelClose), allowed: "close or keep",
+		key: "lifeguard_cancel", initial: string(CancelClose),
 		options: []string{string(CancelClose), string(CancelKeep)},
 		doc:     "what a cancelled statement does to its connection: `close` it, as pgx does, or cancel on the server and `keep` it",
 		field:   func(c *Config) any { return (*string)(&c.Cancel) },
@@ -113,7 +113,7 @@ var settings = []setting{
 		field: func(c *Config) any { return &c.LeakAfter },
 	},
 	{
-		key: "lifeguard_cache", initial: string(CacheOff), allowed: "off, local, cdc or ttl",
+		key: "lifeguard_cache", initial: string(CacheOff),
 		options: []string{string(CacheOff), string(CacheLocal), string(CacheCDC), string(CacheTTL)},
 		doc:     "results of queries from memory. `local`: exactly what PostgreSQL would return, if only this process writes to the database, through any of its pools; `cdc`: whoever writes, at most `lifeguard_cache_bound` old, by logical replication; `ttl`: possibly stale, up to `lifeguard_cache_ttl` old",
 		field:   func(c *Config) any { return (*string)(&c.Cache) },
@@ -185,13 +185,13 @@ var settings = []setting{
 		field: func(c *Config) any { return &c.Slow },
 	},
 	{
-		key: "lifeguard_trace", initial: "", shown: "off, unless a provider is given in code", allowed: "on or off",
+		key: "lifeguard_trace", initial: "", shown: "off, unless a provider is given in code",
 		options: []string{string(TraceOn), string(TraceOff)},
 		doc:     "OpenTelemetry: a span for each statement that is sent, and `db.client.operation.duration`; `on` uses the global providers where code gave none",
 		field:   func(c *Config) any { return (*string)(&c.Trace) },
 	},
 	{
-		key: "lifeguard_histograms", initial: string(HistogramsClassic), allowed: "classic or both",
+		key: "lifeguard_histograms", initial: string(HistogramsClassic),
 		options: []string{string(HistogramsClassic), string(HistogramsBoth)},
 		doc:     "Prometheus histograms with `classic` buckets, or with `both` classic and native ones",
 		field:   func(c *Config) any { return (*string)(&c.Histograms) },
