@@ -3,6 +3,7 @@ package lifeguard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -41,6 +42,36 @@ func queries(names ...string) []groupAsk {
 	return asks
 }
 
+// withLeader runs a test on a limiter of one slot, which is held for a statement of fingerprint 1.
+// That is known to be short, so its holder may take others along.
+func withLeader(t *testing.T, cfg limiterConfig, do func(t *testing.T, l *limiter, leader *slot)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		cfg.limit = 1
+		l := testLimiter(t, cfg)
+		knownShape(t, l, 1, time.Millisecond)
+		leader := must(t, l, request{fingerprint: 1})
+		do(t, l, leader)
+		l.release(leader)
+		drain(l)
+	})
+}
+
+// leadsNobody checks that there is nobody whom a holder may take along.
+func leadsNobody(t *testing.T, l *limiter, s *slot, why string) {
+	t.Helper()
+	if l.hasCompany(s) || len(l.company(s, 10, anyText)) != 0 {
+		t.Error("somebody rides:", why)
+	}
+}
+
+// answerAll brings riders results without rows.
+func answerAll(riders []rider) {
+	for i := range riders {
+		riders[i].answer(new(rowset.Set))
+	}
+}
+
 func TestALeaderTakesWhoeverIsNextAlong(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -62,9 +93,7 @@ func TestALeaderTakesWhoeverIsNextAlong(t *testing.T) {
 			t.Fatalf("%d ride", len(riders))
 		}
 		l.check(t)
-		for i := range riders {
-			riders[i].answer(new(rowset.Set))
-		}
+		answerAll(riders)
 		synctest.Wait()
 		for i, o := range waiting {
 			if rode := i == 1 || i == 2; o.done != rode || rode && (!errors.Is(o.err, errRode) || asks[i].rode != &riders[i-1]) {
@@ -99,9 +128,7 @@ func TestALeaderLeavesOthersTheirPart(t *testing.T) {
 		if none := l.company(held[1], 10, func(string) bool { return false }); len(none) != 0 {
 			t.Errorf("%d ride whose text is not prepared", len(none))
 		}
-		for i := range riders {
-			riders[i].answer(new(rowset.Set))
-		}
+		answerAll(riders)
 		for _, s := range held {
 			l.release(s)
 		}
@@ -119,9 +146,7 @@ func TestWhoIsLongOrUnknownLeadsNobody(t *testing.T) {
 			s := must(t, l, request{fingerprint: fingerprint})
 			a := queries("a")
 			ask(t.Context(), l, request{fingerprint: 1, ask: &a[0]})
-			if l.hasCompany(s) || len(l.company(s, 10, anyText)) != 0 {
-				t.Errorf("%d leads", fingerprint)
-			}
+			leadsNobody(t, l, s, fmt.Sprint("the leader's fingerprint is ", fingerprint))
 			l.release(s)
 			drain(l)
 		}
@@ -130,41 +155,33 @@ func TestWhoIsLongOrUnknownLeadsNobody(t *testing.T) {
 
 func TestWhoHasLittleTimeLeftRidesWithNobody(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := testLimiter(t, limiterConfig{limit: 1})
-		knownShape(t, l, 1, time.Millisecond)
-		s := must(t, l, request{fingerprint: 1})
+	withLeader(t, limiterConfig{}, func(t *testing.T, l *limiter, leader *slot) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*groupPatience)
-		defer cancel()
+		t.Cleanup(cancel)
 		a := queries("a")
 		ask(ctx, l, request{fingerprint: 1, ask: &a[0]})
-		if l.hasCompany(s) || len(l.company(s, 10, anyText)) != 0 {
-			t.Error("it rides")
-		}
-		l.release(s)
-		drain(l)
-		s = must(t, l, request{fingerprint: 1})
+		leadsNobody(t, l, leader, "it has little time left")
+	})
+}
+
+func TestWhoOnlyLeadsRidesWithNobody(t *testing.T) {
+	t.Parallel()
+	withLeader(t, limiterConfig{}, func(t *testing.T, l *limiter, leader *slot) {
+		a := queries("a")
 		a[0].last = new(physical)
 		a[0].last.plans.altered.Store(true)
 		ask(t.Context(), l, request{fingerprint: 1, ask: &a[0]})
-		if l.hasCompany(s) || len(l.company(s, 10, anyText)) != 0 {
-			t.Error("who only leads rides")
-		}
-		l.release(s)
-		drain(l)
+		leadsNobody(t, l, leader, "it only leads")
 	})
 }
 
 func TestARiderThatLeavesGetsNoAnswer(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := testLimiter(t, limiterConfig{limit: 1})
-		knownShape(t, l, 1, time.Millisecond)
-		s := must(t, l, request{fingerprint: 1})
+	withLeader(t, limiterConfig{}, func(t *testing.T, l *limiter, leader *slot) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var a groupAsk
 		o := ask(ctx, l, request{fingerprint: 1, ask: &a})
-		riders := l.company(s, 10, anyText)
+		riders := l.company(leader, 10, anyText)
 		if len(riders) != 1 {
 			t.Fatal("nobody rides")
 		}
@@ -180,7 +197,6 @@ func TestARiderThatLeavesGetsNoAnswer(t *testing.T) {
 		if st := l.stats(); st.Canceled != 1 || st.Priorities[Normal.index()].Waits != 0 {
 			t.Errorf("%+v", st)
 		}
-		l.release(s)
 	})
 }
 
@@ -243,21 +259,17 @@ func TestWhoRodeInVainIsWhereItWas(t *testing.T) {
 
 func TestWhoIsSentBackTimesOutWithItsOldAge(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		l := testLimiter(t, limiterConfig{limit: 1, queueTimeout: time.Second})
-		knownShape(t, l, 1, time.Millisecond)
-		s := must(t, l, request{fingerprint: 1})
+	withLeader(t, limiterConfig{queueTimeout: time.Second}, func(t *testing.T, l *limiter, leader *slot) {
 		a := queries("a")
 		start := time.Now()
 		o := ask(t.Context(), l, request{fingerprint: 1, ask: &a[0]})
-		riders := l.company(s, 3, anyText)
+		riders := l.company(leader, 3, anyText)
 		pass(900 * time.Millisecond)
 		l.sendBack(riders)
 		pass(time.Second)
 		if !o.done || !errors.Is(o.err, ErrOverloaded) || o.at.Sub(start) != time.Second {
 			t.Errorf("%v %v after %v", o.done, o.err, o.at.Sub(start))
 		}
-		l.release(s)
 	})
 }
 
