@@ -42,19 +42,19 @@ func queries(names ...string) []groupAsk {
 	return asks
 }
 
-// withLeader runs a test on a limiter of one slot, which is held for a statement of fingerprint 1.
-// That is known to be short, so its holder may take others along.
-func withLeader(t *testing.T, cfg limiterConfig, do func(t *testing.T, l *limiter, leader *slot)) {
+// withLeader returns a limiter of one slot, which is held for a statement of fingerprint 1 until
+// the test ends. That is known to be short, so its holder may take others along.
+func withLeader(t *testing.T, cfg limiterConfig) (l *limiter, leader *slot) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		cfg.limit = 1
-		l := testLimiter(t, cfg)
-		knownShape(t, l, 1, time.Millisecond)
-		leader := must(t, l, request{fingerprint: 1})
-		do(t, l, leader)
+	cfg.limit = 1
+	l = testLimiter(t, cfg)
+	knownShape(t, l, 1, time.Millisecond)
+	leader = must(t, l, request{fingerprint: 1})
+	t.Cleanup(func() {
 		l.release(leader)
 		drain(l)
 	})
+	return l, leader
 }
 
 // leadsNobody checks that there is nobody whom a holder may take along.
@@ -155,7 +155,8 @@ func TestWhoIsLongOrUnknownLeadsNobody(t *testing.T) {
 
 func TestWhoHasLittleTimeLeftRidesWithNobody(t *testing.T) {
 	t.Parallel()
-	withLeader(t, limiterConfig{}, func(t *testing.T, l *limiter, leader *slot) {
+	synctest.Test(t, func(t *testing.T) {
+		l, leader := withLeader(t, limiterConfig{})
 		ctx, cancel := context.WithTimeout(t.Context(), 3*groupPatience)
 		t.Cleanup(cancel)
 		a := queries("a")
@@ -166,7 +167,8 @@ func TestWhoHasLittleTimeLeftRidesWithNobody(t *testing.T) {
 
 func TestWhoOnlyLeadsRidesWithNobody(t *testing.T) {
 	t.Parallel()
-	withLeader(t, limiterConfig{}, func(t *testing.T, l *limiter, leader *slot) {
+	synctest.Test(t, func(t *testing.T) {
+		l, leader := withLeader(t, limiterConfig{})
 		a := queries("a")
 		a[0].last = new(physical)
 		a[0].last.plans.altered.Store(true)
@@ -177,7 +179,8 @@ func TestWhoOnlyLeadsRidesWithNobody(t *testing.T) {
 
 func TestARiderThatLeavesGetsNoAnswer(t *testing.T) {
 	t.Parallel()
-	withLeader(t, limiterConfig{}, func(t *testing.T, l *limiter, leader *slot) {
+	synctest.Test(t, func(t *testing.T) {
+		l, leader := withLeader(t, limiterConfig{})
 		ctx, cancel := context.WithCancel(t.Context())
 		var a groupAsk
 		o := ask(ctx, l, request{fingerprint: 1, ask: &a})
@@ -259,7 +262,8 @@ func TestWhoRodeInVainIsWhereItWas(t *testing.T) {
 
 func TestWhoIsSentBackTimesOutWithItsOldAge(t *testing.T) {
 	t.Parallel()
-	withLeader(t, limiterConfig{queueTimeout: time.Second}, func(t *testing.T, l *limiter, leader *slot) {
+	synctest.Test(t, func(t *testing.T) {
+		l, leader := withLeader(t, limiterConfig{queueTimeout: time.Second})
 		a := queries("a")
 		start := time.Now()
 		o := ask(t.Context(), l, request{fingerprint: 1, ask: &a[0]})
