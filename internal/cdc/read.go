@@ -12,9 +12,17 @@ import (
 
 // read is the reader.
 func (s *stream) read() error {
+	s.pace.begin(s.log.Conn)
+	var armed time.Time // the deadline, which need not be exact
 	for {
-		if err := s.log.Conn.SetReadDeadline(time.Now().Add(silenceLimit)); err != nil {
-			return err
+		if s.log.Frontend.ReadBufferLen() == 0 {
+			s.pace.rest(s.traffic.Load())
+		}
+		if now := time.Now(); now.Sub(armed) > silenceLimit/40 {
+			armed = now
+			if err := s.log.Conn.SetReadDeadline(now.Add(silenceLimit)); err != nil {
+				return err
+			}
 		}
 		m, err := s.log.Frontend.Receive()
 		if err != nil {

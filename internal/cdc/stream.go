@@ -54,6 +54,7 @@ type stream struct {
 
 	// The reader's alone.
 	log      *pgconn.HijackedConn
+	pace     pace
 	xid      uint32                // of the open transaction
 	changed  map[Relation]struct{} // by it, leaves
 	schema   bool                  // it changed the schema
