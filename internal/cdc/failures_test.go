@@ -3,8 +3,6 @@ package cdc
 import (
 	"context"
 	"net/url"
-	"os"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -60,30 +58,11 @@ func TestAProcessThatIsKilledLeavesNoSlot(t *testing.T) {
 	t.Parallel()
 	l := listen(t, shop)
 	l.ready()
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), envVictim+"="+l.dsn)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stdin.Close()
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Wait() }()
-	if _, err := stdout.Read(make([]byte, 6)); err != nil {
-		t.Fatal(err)
-	}
+	other := startVictim(t, l.dsn, "", 0)
 	if n := slots(t, l.conn); n != 2 {
 		t.Errorf("%d slots", n)
 	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	other.kill()
 	eventually(t, "its slot is gone", func() bool { return slots(t, l.conn) == 1 })
 	var n int
 	if err := l.conn.QueryRow(t.Context(), "select count(*) from pg_replication_slots where not temporary").Scan(&n); err != nil || n != 0 {

@@ -3,10 +3,8 @@ package cdc
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"testing"
 	"time"
@@ -16,9 +14,6 @@ import (
 
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
-
-// envVictim has the test binary listen to the database that it names, until it is killed.
-const envVictim = "LIFEGUARD_CDC_VICTIM"
 
 // eventually polls until what is true.
 func eventually(t testing.TB, what string, is func() bool) {
@@ -248,23 +243,4 @@ func slots(t testing.TB, conn *pgx.Conn) (n int) {
 		t.Fatal(err)
 	}
 	return n
-}
-
-// envVictimRelay is the URL of its Redis; none if empty.
-const envVictimRelay = "LIFEGUARD_CDC_VICTIM_RELAY"
-
-// victim is the process that is killed.
-func victim(dsn string) {
-	epoch := time.Now()
-	c := New(Config{
-		Relay:   relayAt(os.Getenv(envVictimRelay), 1),
-		Connect: connectTo(dsn), Cache: &register{versions: map[Relation]int{}},
-		Now:   func() time.Duration { return time.Since(epoch) },
-		Bound: time.Second, MaxLag: 1 << 30, Publication: "lifeguard", PollEvery: time.Hour,
-	})
-	for !c.Serves(time.Since(epoch)) || c.cfg.Relay != nil && c.Stats().Role != Leader {
-		<-time.After(time.Millisecond)
-	}
-	_, _ = fmt.Fprintln(os.Stdout, "serves")
-	_, _ = os.Stdin.Read(make([]byte, 1)) // for ever
 }

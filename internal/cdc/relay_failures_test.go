@@ -2,8 +2,6 @@ package cdc
 
 import (
 	"context"
-	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -104,37 +102,14 @@ func damage(change func([]byte) []byte) func(context.Context, *relay, *head) err
 func TestALeaderThatIsKilledIsReplaced(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Redis(t)
-	dsn := pgtest.DSN(t)
-	setUp := connect(t, dsn)
-	if _, err := setUp.Exec(t.Context(), shop); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), envVictim+"="+dsn, envVictimRelay+"="+url)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stdin.Close()
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = cmd.Wait() }()
-	if _, err := stdout.Read(make([]byte, 6)); err != nil {
-		t.Fatal(err)
-	}
+	dsn := shopDSN(t)
+	leader := startVictim(t, dsn, url, 1)
 	f := listenOn(t, dsn, "select 1", relayed(url, 1))
 	other := f.process(relayed(url, 1))
 	f.plays(Follower)
 	other.plays(Follower)
 	before := [2][2]int{f.version(f.oid("item")), other.version(f.oid("item"))}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	leader.kill()
 	f.exec("update item set id = id where id = 1")
 	eventually(t, "one of them leads", func() bool {
 		return f.serves() && other.serves() && (f.Stats().Role == Leader) != (other.Stats().Role == Leader)
