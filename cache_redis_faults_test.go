@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/lifeguard-go/lifeguard"
+	"github.com/lifeguard-go/lifeguard/internal/cable"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -152,7 +153,7 @@ func writeIsRefused(t *testing.T, mode string) {
 	if _, err := tx.ExecContext(t.Context(), "update pet set n = 7"); err != nil {
 		t.Fatal(err)
 	}
-	wire.set(severed)
+	wire.Set(cable.Severed)
 	// Nobody can connect any more, nor the keeper.
 	name := ""
 	if err := plain.QueryRowContext(t.Context(), "select current_database()").Scan(&name); err != nil {
@@ -182,7 +183,7 @@ func writeIsRefused(t *testing.T, mode string) {
 		_, err := db.ExecContext(t.Context(), "update pet set n = 9")
 		return err == nil
 	})
-	wire.set(whole)
+	wire.Set(cable.Intact)
 	until(t, db, c, "a hit again", hits, "select n from pet where id = $1", 1)
 }
 

@@ -4,6 +4,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lifeguard-go/lifeguard/internal/cable"
+	"github.com/lifeguard-go/lifeguard/internal/redisurl"
 )
 
 // judge looks at what processes saw, and whether that proves anything.
@@ -51,7 +54,7 @@ func TestProcessesThatShareSeeOneDatabase(t *testing.T) {
 }
 
 func TestAWriterWithoutRedisKeepsTheOthersFromServing(t *testing.T) {
-	for name, how := range map[string]cableState{"cut": severed, "mute": mute} {
+	for name, how := range map[string]cable.State{"cut": cable.Severed, "mute": cable.Mute} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dsn, _ := sharedDB(t, registerSchema)
@@ -63,7 +66,7 @@ func TestAWriterWithoutRedisKeepsTheOthersFromServing(t *testing.T) {
 			j.Redis = through
 			s.start(j)
 			s.serve(0, 1, 2)
-			c.set(how)
+			c.Set(how)
 			out := s.stats(2).Redis.Unannounced
 			eventually(t, "it writes without Redis", func() bool { return s.stats(2).Redis.Unannounced > out+3 })
 			if st := s.stats(2).Redis; st.State != "out" {
@@ -76,7 +79,7 @@ func TestAWriterWithoutRedisKeepsTheOthersFromServing(t *testing.T) {
 					return now.Bypasses["redis_unconfirmed"] > before.Bypasses["redis_unconfirmed"]+10 && now.Redis.State == "apart"
 				})
 			}
-			c.set(whole)
+			c.Set(cable.Intact)
 			s.serve(0, 1, 2)
 			judge(t, s, false)
 		})
@@ -94,9 +97,9 @@ func TestProcessesMoveToAnotherRedisTogether(t *testing.T) {
 		s.start(j)
 	}
 	s.serve(0, 1)
-	c.lead(t, second) // as after a failover that has lost everything
+	c.Lead(redisurl.Where(second)) // as after a failover that has lost everything
 	s.serve(0, 1)
-	c.lead(t, first) // which has the results of before
+	c.Lead(redisurl.Where(first)) // which has the results of before
 	s.serve(0, 1)
 	judge(t, s, false)
 }

@@ -6,6 +6,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/lifeguard-go/lifeguard/internal/cable"
 )
 
 // misfortune is something that befalls a world while it is at work, or one of its processes.
@@ -44,17 +46,17 @@ var misfortunes = []misfortune{
 		return nil
 	}},
 	{"cut off", func(_ *testing.T, s *sharedWorld, p *sharedProcess) *sharedProcess {
-		return s.forAWhile(p, severed)
+		return s.forAWhile(p, cable.Severed)
 	}},
 	{"muted", func(_ *testing.T, s *sharedWorld, p *sharedProcess) *sharedProcess { // a black hole
-		return s.forAWhile(p, mute)
+		return s.forAWhile(p, cable.Mute)
 	}},
 	{"slowed down", func(_ *testing.T, s *sharedWorld, p *sharedProcess) *sharedProcess {
-		return s.forAWhile(p, slow)
+		return s.forAWhile(p, cable.Slow)
 	}},
 	{"reset", func(_ *testing.T, s *sharedWorld, p *sharedProcess) *sharedProcess {
 		for range 1 + s.r.IntN(20) {
-			p.cable.reset()
+			p.cable.Reset()
 			sleep(20 * time.Millisecond)
 		}
 		return nil
@@ -102,11 +104,11 @@ func (s *sharedWorld) disturb(t *testing.T, n int) (victims []*sharedProcess) {
 }
 
 // forAWhile has a cable in a state; sometimes until the history is over.
-func (s *sharedWorld) forAWhile(p *sharedProcess, state cableState) *sharedProcess {
-	p.cable.set(state)
+func (s *sharedWorld) forAWhile(p *sharedProcess, state cable.State) *sharedProcess {
+	p.cable.Set(state)
 	sleep(time.Duration(1+s.r.IntN(4)) * time.Second)
 	if s.r.IntN(2) == 0 {
-		p.cable.set(intact)
+		p.cable.Set(cable.Intact)
 	}
 	return nil
 }

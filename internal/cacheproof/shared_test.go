@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lifeguard-go/lifeguard/internal/cable"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -110,7 +111,7 @@ type sharedProcess struct {
 	cmd    *exec.Cmd
 	in     io.WriteCloser
 	lines  chan line
-	cable  *cable
+	cable  *cable.Cable
 
 	hits, inRedis, bare uint64 // as it said last
 }
@@ -142,9 +143,9 @@ func newSharedWorld(t *testing.T, r *rand.Rand) *sharedWorld {
 func (s *sharedWorld) start(t *testing.T) *sharedProcess {
 	t.Helper()
 	s.number++
-	p := &sharedProcess{number: s.number, lines: make(chan line, 100), cable: newCable(t, s.redis.Host)}
+	p := &sharedProcess{number: s.number, lines: make(chan line, 100), cable: cable.New(t, s.redis.Host)}
 	through := *s.redis
-	through.Host = p.cable.listener.Addr().String()
+	through.Host = p.cable.Addr()
 	text, err := json.Marshal(sharerJob{
 		Shared: fmt.Sprintf("%s&lifeguard_cache=local&lifeguard_redis=%s&application_name=%s", s.plainDSN, through.String(), p.application()),
 		Plain:  s.plainDSN, Begun: s.begun.UnixNano(), Number: s.number,
@@ -241,7 +242,7 @@ func (s *sharedWorld) history(t *testing.T, n, length int) (*linearHistory, valu
 	s.did.playing += time.Since(begun)
 	for i, p := range s.processes {
 		s.did.hits, s.did.inRedis, s.did.bare = s.did.hits+p.hits, s.did.inRedis+p.inRedis, s.did.bare+p.bare
-		p.cable.set(intact)
+		p.cable.Set(cable.Intact)
 		if slices.Contains(victims, p) {
 			s.bury(t, p)
 			s.processes[i] = s.start(t)

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lifeguard-go/lifeguard/internal/cable"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
@@ -108,9 +109,12 @@ func connectTo(dsn string) func(context.Context, bool) (*pgconn.PgConn, error) {
 		if replication {
 			cfg.RuntimeParams["replication"] = "database"
 		}
-		if h, there := ctx.Value(holeKey{}).(*hole); there {
-			address := h.listener.Addr().(*net.TCPAddr) //nolint:errcheck,forcetypeassert // of a TCP listener
-			cfg.Host, cfg.Port = address.IP.String(), uint16(address.Port)
+		if c, there := ctx.Value(cableKey{}).(*cable.Cable); there {
+			address, err := net.ResolveTCPAddr("tcp", c.Addr())
+			if err != nil {
+				return nil, err
+			}
+			cfg.Host, cfg.Port = address.IP.String(), uint16(address.Port) //nolint:gosec // a port
 		}
 		return pgconn.ConnectConfig(ctx, cfg)
 	}

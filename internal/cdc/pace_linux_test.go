@@ -6,6 +6,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lifeguard-go/lifeguard/internal/cable"
 )
 
 func TestTheReaderRestsOnlyWhileCommitsAreMany(t *testing.T) {
@@ -37,8 +39,8 @@ func TestTheReaderRestsOnlyWhileCommitsAreMany(t *testing.T) {
 // Behind a rest a single byte wakes the reader again, also of a connection over TLS.
 func TestARestLeavesTheConnectionAsItWas(t *testing.T) {
 	t.Parallel()
-	h := newHoleTo(t, nowhere)
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.listener.Addr().String())
+	h := cable.New(t, nowhere)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", h.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}

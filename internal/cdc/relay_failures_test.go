@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/lifeguard-go/lifeguard/internal/cable"
 	"github.com/lifeguard-go/lifeguard/internal/redisurl"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
@@ -48,13 +49,13 @@ func TestAFollowerNoticesWhatIsMissing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := relayedListeners(t, 1)
-			h := newHoleTo(t, redisurl.Where(r.url))
-			f := r.process(relayed(h.redis(), 1), func(c *Config) { c.silence = time.Hour })
+			h := cable.New(t, redisurl.Where(r.url))
+			f := r.process(relayed("redis://"+h.Addr(), 1), func(c *Config) { c.silence = time.Hour })
 			f.plays(Follower)
 			table := f.oid("item")
 			f.confirmed()
 			before := f.version(table)
-			h.moveTo(nowhere)
+			h.Lead(nowhere)
 			seen := r.head()
 			r.exec("update item set id = id where id = 1")
 			eventually(t, "the change is in Redis", func() bool { return r.head().seq > seen.seq+1 })
@@ -63,7 +64,7 @@ func TestAFollowerNoticesWhatIsMissing(t *testing.T) {
 			if err := fault.do(t.Context(), way, seen); err != nil {
 				t.Fatal(err)
 			}
-			h.moveTo(redisurl.Where(r.url))
+			h.Lead(redisurl.Where(r.url))
 			f.ended(fault.ends)
 			f.ready()
 			if f.version(table) == before {
@@ -125,21 +126,21 @@ func TestALeaderThatIsKilledIsReplaced(t *testing.T) {
 func TestALeaderThatStandsStillIsReplacedAndFenced(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Redis(t)
-	hole := newHoleTo(t, redisurl.Where(url))
-	l := listen(t, shop, relayed(hole.redis(), 2))
+	wire := cable.New(t, redisurl.Where(url))
+	l := listen(t, shop, relayed("redis://"+wire.Addr(), 2))
 	l.plays(Leader)
 	second := l.process(relayed(url, 2))
 	second.plays(Direct)
 	f := l.process(relayed(url, 2))
 	f.plays(Follower)
-	hole.swallow()
+	wire.Set(cable.Held)
 	l.exec("update item set id = id where id = 1")
 	second.plays(Leader)
 	f.ready()
 	if l.Stats().Role != Leader {
 		t.Errorf("the first is %s", l.Stats().Role)
 	}
-	hole.deliver()
+	wire.Set(cable.Intact)
 	l.plays(Direct)
 	if got := f.bumps("insert into parent values (5000)", "item", "parent"); got != "parent " {
 		t.Errorf("told of %q", got)
@@ -171,18 +172,18 @@ func TestALeaderThatLeavesIsReplacedAtOnce(t *testing.T) {
 func TestARedisThatStartsAnewIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	first, second := pgtest.NewRedis(t, pgtest.RedisOptions{}), pgtest.NewRedis(t, pgtest.RedisOptions{})
-	h := newHoleTo(t, redisurl.Where(first.URL()))
-	l := listen(t, shop, relayed(h.redis(), 1))
+	h := cable.New(t, redisurl.Where(first.URL()))
+	l := listen(t, shop, relayed("redis://"+h.Addr(), 1))
 	l.plays(Leader)
-	f := l.process(relayed(h.redis(), 1))
+	f := l.process(relayed("redis://"+h.Addr(), 1))
 	f.plays(Follower)
 	before := f.version(f.oid("item"))
-	h.moveTo(nowhere)
+	h.Lead(nowhere)
 	l.exec("update item set id = id where id = 1")
 	eventually(t, "it serves nothing", func() bool { return !f.serves() })
 	l.ready()
 	f.ended(RelayDown)
-	h.moveTo(redisurl.Where(second.URL()))
+	h.Lead(redisurl.Where(second.URL()))
 	f.plays(Follower)
 	if f.version(f.oid("item")) == before {
 		t.Error("what was kept is still valid")
@@ -199,11 +200,11 @@ func TestARedisThatStartsAnewIsUsedAgain(t *testing.T) {
 func TestABrokenConnectionToRedisIsReadOn(t *testing.T) {
 	t.Parallel()
 	r := relayedListeners(t, 0)
-	h := newHoleTo(t, redisurl.Where(r.url))
-	f := r.process(relayed(h.redis(), 1), func(c *Config) { c.Bound = time.Minute })
+	h := cable.New(t, redisurl.Where(r.url))
+	f := r.process(relayed("redis://"+h.Addr(), 1), func(c *Config) { c.Bound = time.Minute })
 	f.plays(Follower)
 	for range 3 {
-		h.moveTo(redisurl.Where(r.url))
+		h.Lead(redisurl.Where(r.url))
 		if got := f.bumps("update item set id = id where id = 1", "item", "parent"); got != "item " {
 			t.Errorf("told of %q", got)
 		}
@@ -217,17 +218,17 @@ func TestABrokenConnectionToRedisIsReadOn(t *testing.T) {
 func TestAFollowerMayBeBehind(t *testing.T) {
 	t.Parallel()
 	r := relayedListeners(t, 0)
-	h := newHoleTo(t, redisurl.Where(r.url))
-	f := r.process(relayed(h.redis(), 1), func(c *Config) { c.MaxLag, c.silence = 1, time.Hour })
+	h := cable.New(t, redisurl.Where(r.url))
+	f := r.process(relayed("redis://"+h.Addr(), 1), func(c *Config) { c.MaxLag, c.silence = 1, time.Hour })
 	f.plays(Follower)
 	f.confirmed()
-	h.swallow()
+	h.Set(cable.Held)
 	f.exec("update item set id = id where id = 1")
 	eventually(t, "it is behind", func() bool {
 		f.wake()
 		return f.Stats().Lag > 1 || len(f.Stats().Ends) > 0
 	})
-	h.deliver()
+	h.Set(cable.Intact)
 	if got := f.bumps("insert into parent values (8000)", "parent"); got != "parent " || len(f.Stats().Ends) > 0 {
 		t.Errorf("told of %q, and ended for %v", got, f.Stats().Ends)
 	}

@@ -24,9 +24,6 @@ func relayed(url string, slots int) func(*Config) {
 	return func(c *Config) { c.Relay = relayAt(url, slots) }
 }
 
-// redis is the URL of a Redis that the hole leads to.
-func (h *hole) redis() string { return "redis://" + h.listener.Addr().String() }
-
 // nowhere is where nobody listens.
 const nowhere = "127.0.0.1:1"
 

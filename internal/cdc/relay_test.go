@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lifeguard-go/lifeguard/internal/cable"
 	"github.com/lifeguard-go/lifeguard/internal/redisurl"
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
@@ -98,15 +99,15 @@ func TestAFollowersFillAtTheInstantOfTheEventIsNeverStale(t *testing.T) {
 func TestASilentRelayServesNothingBeyondTheBound(t *testing.T) {
 	t.Parallel()
 	r := relayedListeners(t, 0, func(c *Config) { c.Bound = 300 * time.Millisecond })
-	h := newHoleTo(t, redisurl.Where(r.url))
-	f := r.process(relayed(h.redis(), 1), func(c *Config) { c.Bound = 300 * time.Millisecond })
+	h := cable.New(t, redisurl.Where(r.url))
+	f := r.process(relayed("redis://"+h.Addr(), 1), func(c *Config) { c.Bound = 300 * time.Millisecond })
 	f.plays(Follower)
 	table := f.oid("item")
 	for round := range 2 {
 		f.ready()
 		f.confirmed()
 		before := f.version(table)
-		h.swallow()
+		h.Set(cable.Held)
 		f.exec("update item set id = id where id = 1")
 		written := f.cfg.Now()
 		worst := time.Duration(0)
@@ -126,7 +127,7 @@ func TestASilentRelayServesNothingBeyondTheBound(t *testing.T) {
 		if round == 0 && f.version(table) != before {
 			t.Error("the relay was not silent: this shows nothing")
 		}
-		h.deliver()
+		h.Set(cable.Intact)
 		f.ready()
 		if f.version(table) == before {
 			t.Error("it serves, and has not told")
