@@ -319,6 +319,10 @@ func (c *Conn) leaseForAsking(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.warm != nil {
+		c.core.pool.put(s.warm)
+		s.warm = nil
+	}
 	ph, err := c.core.pool.errand(ctx, s.acquired)
 	if err != nil {
 		c.core.giveBack(ph, s, false)

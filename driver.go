@@ -189,7 +189,9 @@ func newCore(inner driver.Connector, cfg Config) (*core, error) {
 		return nil, err
 	}
 	co := &core{cfg: cfg, known: sqltext.NewCache(sqltext.CacheConfig{})}
-	co.limiter = newLimiter(cfg.limiterConfig(co.logStall, co.countWait))
+	limits := cfg.limiterConfig(co.logStall, co.countWait)
+	limits.onSpare = func(ph *physical) { co.pool.put(ph) }
+	co.limiter = newLimiter(limits)
 	co.journal = newJournal(&co.cfg, co.limiter.now)
 	co.pool = newPool(&co.cfg, co.journal.watching(inner.Connect), isPoolConnector(inner), co.limiter.now)
 	co.journal.watchPool(co.pool)

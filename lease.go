@@ -3,6 +3,7 @@ package lifeguard
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"time"
 
 	"github.com/lifeguard-go/lifeguard/internal/sqltext"
@@ -54,7 +55,7 @@ func (c *Conn) leaseAsking(ctx context.Context, st *sqltext.Statement, tx bool, 
 			c.core.giveBack(ph, s, c.session != nil)
 		}
 	}()
-	if ph, err = c.takePhysical(ctx, s.acquired); err != nil {
+	if ph, err = c.takePhysical(ctx, s); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil { // admission may have taken long
@@ -73,7 +74,7 @@ const clockNoise = time.Microsecond
 
 // takePhysical finds the physical connection of a lease, on which nothing is prepared
 // that nobody needs. With an error it may return one that must be given back.
-func (c *Conn) takePhysical(ctx context.Context, now time.Duration) (*physical, error) {
+func (c *Conn) takePhysical(ctx context.Context, s *slot) (*physical, error) {
 	if ph := c.session; ph != nil {
 		if err := ph.sweep(&c.core.texts); err != nil {
 			return ph, driver.ErrBadConn
@@ -81,7 +82,7 @@ func (c *Conn) takePhysical(ctx context.Context, now time.Duration) (*physical, 
 		return ph, nil
 	}
 	for {
-		ph, err := c.core.pool.get(ctx, c.last, now)
+		ph, err := c.nextPhysical(ctx, s)
 		if err != nil {
 			return ph, err
 		}
@@ -90,6 +91,17 @@ func (c *Conn) takePhysical(ctx context.Context, now time.Duration) (*physical, 
 		}
 		c.core.pool.end(ph, endLost, nil)
 	}
+}
+
+// nextPhysical is the connection that came with the slot, or one of the pool's.
+func (c *Conn) nextPhysical(ctx context.Context, s *slot) (*physical, error) {
+	if ph := s.warm; ph != nil {
+		s.warm = nil
+		if ph, err := c.core.pool.follow(ctx, ph, s.acquired); !errors.Is(err, errLost) {
+			return ph, err
+		}
+	}
+	return c.core.pool.get(ctx, c.last, s.acquired)
 }
 
 // unpark claims the session of session mode back from the pool. It reports false if

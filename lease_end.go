@@ -26,8 +26,11 @@ func (co *core) giveBack(ph *physical, s *slot, session bool) {
 		})
 	default:
 		now := co.limiter.now()
-		reason, kept := co.pool.putOrRefuse(ph, now)
-		if kept {
+		reason, where := co.pool.putOrRefuse(ph, now, co.limiter.crowded())
+		if where == withSlot {
+			s.warm = ph
+		}
+		if where != refused {
 			co.limiter.releaseAt(s, now)
 			return
 		}

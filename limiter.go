@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,6 +23,7 @@ type limiterConfig struct {
 	onStall  func(stall)                               // once per episode
 	onSample func(sample)                              // from slot.observe
 	onWait   func(Priority, time.Duration, waitResult) // once per acquire
+	onSpare  func(*physical)                           // a connection that was to go with a slot, which nobody has taken
 }
 
 // waitResult says how an acquire ended.
@@ -104,7 +106,8 @@ type limiter struct {
 	cfg   limiterConfig
 	epoch time.Time // time.Since(epoch) reads only the monotonic clock: half the cost of time.Now
 
-	waiters sync.Pool // of *waiter; per limiter, as a channel belongs to its synctest bubble
+	waiters sync.Pool    // of *waiter; per limiter, as a channel belongs to its synctest bubble
+	crowd   atomic.Int32 // queued, for a look without mu
 
 	mu       sync.Mutex // guards everything below; never held while blocking
 	closed   bool
@@ -218,8 +221,24 @@ func (l *limiter) releaseAt(s *slot, now time.Duration) {
 	}
 	l.sampleLocked(s, now)
 	l.giveBackLocked(s, now)
-	l.mu.Unlock()
+	l.unlockWithout(s)
 }
+
+// unlockWithout unlocks mu after s was given back. If nobody has taken it at once, its
+// connection does not go with it.
+func (l *limiter) unlockWithout(s *slot) {
+	var spare *physical
+	if !s.held {
+		spare, s.warm = s.warm, nil
+	}
+	l.mu.Unlock()
+	if spare != nil {
+		l.cfg.onSpare(spare)
+	}
+}
+
+// crowded reports whether somebody waits, as far as that can be seen without mu.
+func (l *limiter) crowded() bool { return l.crowd.Load() > 0 }
 
 // giveBackLocked ends a hold and dispatches.
 func (l *limiter) giveBackLocked(s *slot, now time.Duration) {

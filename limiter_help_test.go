@@ -76,6 +76,8 @@ func (l *limiter) check(tb testing.TB) {
 			}
 		} else if l.fingerprints[s.index] != 0 {
 			tb.Errorf("slot %d is free and has a fingerprint", s.index)
+		} else if s.warm != nil {
+			tb.Errorf("slot %d is free and has a connection", s.index)
 		}
 	}
 	if held != l.inFlight || tx != l.txHeld || held+len(l.free) != len(l.all) {

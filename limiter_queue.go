@@ -172,6 +172,7 @@ func (l *limiter) enqueueLocked(c *class, w *waiter) {
 	}
 	w.line.push(w)
 	l.queued++
+	l.crowd.Store(int32(l.queued)) //nolint:gosec // bounded by the memory for waiters
 	if w.deadline > 0 {
 		l.timed++
 	}
@@ -226,6 +227,7 @@ func (l *limiter) dequeueLocked(w *waiter, now time.Duration) {
 	}
 	w.waited = max(now-w.since, 0)
 	l.queued--
+	l.crowd.Store(int32(l.queued)) //nolint:gosec // as above
 	if w.deadline > 0 {
 		l.timed--
 	}

@@ -72,6 +72,11 @@ type slot struct {
 	trial    bool
 	crowded  bool // when it was granted, at least one waited for each slot
 
+	// warm is the connection of the last owner, for the next. It is set by the owner before
+	// release, and by who takes the slot from a waiter that has left; it is nil in a free
+	// slot.
+	warm *physical
+
 	// By the owner, before release.
 	shared  time.Duration // that it was held for riders
 	expired bool          // its deadline passed while a statement was on the server

@@ -16,7 +16,7 @@ import (
 // release on real threads, while the limit moves and, at the end, the limiter is
 // closed. Nothing may be lost or doubled: every acquire ends, in flight never
 // exceeds the largest limit, every slot has one owner, and at the end nobody
-// holds or waits.
+// holds or waits. A connection that is left with a slot arrives, or is handed back.
 func TestSlotsAreConserved(t *testing.T) {
 	t.Parallel()
 	configs := []limiterConfig{
@@ -30,12 +30,27 @@ func TestSlotsAreConserved(t *testing.T) {
 			cfg.maxLimit = 8
 			cfg.onWait = func(Priority, time.Duration, waitResult) {}
 			cfg.onStall = func(stall) {}
-			stress(t, newLimiter(cfg))
+			var on connections
+			cfg.onSpare = func(ph *physical) { on.end(t, ph, &on.spare) }
+			stress(t, newLimiter(cfg), &on)
 		})
 	}
 }
 
-func stress(t *testing.T, l *limiter) {
+// connections counts those that are left with a slot.
+type connections struct{ left, taken, spare atomic.Int64 }
+
+// end notes that a connection has arrived, or was handed back; each does so once.
+func (on *connections) end(t *testing.T, ph *physical, how *atomic.Int64) {
+	t.Helper()
+	if ph.cancelled {
+		t.Error("a connection came twice")
+	}
+	ph.cancelled = true
+	how.Add(1)
+}
+
+func stress(t *testing.T, l *limiter, on *connections) {
 	t.Helper()
 	var (
 		wg       sync.WaitGroup
@@ -46,7 +61,7 @@ func stress(t *testing.T, l *limiter) {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(g), 1))
 			for range 400 {
-				stressOnce(t, l, rng, &inFlight, &owners)
+				stressOnce(t, l, rng, &inFlight, &owners, on)
 			}
 		})
 	}
@@ -108,10 +123,13 @@ func stress(t *testing.T, l *limiter) {
 	if st := l.stats(); st.InFlight != 0 || st.Queued != 0 {
 		t.Errorf("after close: %+v", st)
 	}
+	if left, taken, spare := on.left.Load(), on.taken.Load(), on.spare.Load(); left != taken+spare || taken == 0 {
+		t.Errorf("of %d connections that were left with a slot %d have arrived, and %d were handed back", left, taken, spare)
+	}
 }
 
 // stressOnce is one caller of a random sort.
-func stressOnce(t *testing.T, l *limiter, rng *rand.Rand, inFlight *atomic.Int64, owners *[8]atomic.Int64) {
+func stressOnce(t *testing.T, l *limiter, rng *rand.Rand, inFlight *atomic.Int64, owners *[8]atomic.Int64, on *connections) {
 	t.Helper()
 	ctx, cancel := randomContext(t, rng)
 	defer cancel()
@@ -132,11 +150,15 @@ func stressOnce(t *testing.T, l *limiter, rng *rand.Rand, inFlight *atomic.Int64
 	if n := owners[s.index].Add(1); n != 1 {
 		t.Errorf("slot %d has %d owners", s.index, n)
 	}
+	if s.warm != nil {
+		on.end(t, s.warm, &on.taken)
+		s.warm = nil
+	}
 	s.begin(SlotExecuting, "SELECT", 1)
 	if r.scope != nil && rng.IntN(2) == 0 {
 		s.setState(SlotIdleInTx)
 		if n, err := l.acquire(ctx, r); err == nil {
-			l.release(n)
+			l.release(n) // with what came with it
 		}
 	}
 	for range rng.IntN(200) {
@@ -144,6 +166,10 @@ func stressOnce(t *testing.T, l *limiter, rng *rand.Rand, inFlight *atomic.Int64
 	}
 	owners[s.index].Add(-1)
 	inFlight.Add(-1)
+	if l.crowded() {
+		s.warm = new(physical)
+		on.left.Add(1)
+	}
 	l.release(s)
 }
 

@@ -160,10 +160,9 @@ func (l *limiter) passOn(s *slot) {
 	now := l.now()
 
 	l.mu.Lock()
-	defer l.mu.Unlock()
-
 	l.totals.canceled++
 	l.giveBackLocked(s, now)
+	l.unlockWithout(s)
 }
 
 // recycle keeps the channel, and lets go of what the caller owns.

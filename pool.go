@@ -96,6 +96,20 @@ func (p *pool) get(ctx context.Context, prefer *physical, now time.Duration) (*p
 	return p.getFor(ctx, prefer, now, false)
 }
 
+// follow leases the connection that came with a slot; errLost says that it has been ended
+// since it could serve nobody any more. Another error is that of get, with the connection.
+func (p *pool) follow(ctx context.Context, ph *physical, now time.Duration) (*physical, error) {
+	if p.ctx.Err() != nil {
+		return ph, ErrClosed
+	}
+	err := p.renew(ctx, ph, now)
+	if errors.Is(err, errLost) {
+		p.end(ph, endLost, nil)
+		return nil, err
+	}
+	return ph, err
+}
+
 // getFor is get, or errand.
 func (p *pool) getFor(ctx context.Context, prefer *physical, now time.Duration, errand bool) (*physical, error) {
 	for {
@@ -224,43 +238,55 @@ func (p *pool) wakeLocked() {
 	first <- struct{}{}
 }
 
-// putOrRefuse takes a connection back. It reports false, and leaves the connection
-// with the caller, if it must be ended instead.
-func (p *pool) putOrRefuse(ph *physical, now time.Duration) (endReason, bool) {
+// putting says where a connection is that was given back.
+type putting uint8
+
+const (
+	refused  putting = iota // still with the caller, and has to be ended
+	taken                   // in the pool, or with its borrower
+	withSlot                // still with the caller, to be left to whom its slot goes to
+)
+
+// putOrRefuse takes a connection back, unless it must be ended instead. If somebody waits for
+// the caller's slot, the connection may go with it: the next statement then meets a backend
+// that has just answered, and often has not gone to sleep yet, where by way of the pool it
+// takes two locks and what is idle by then. But not if the pool itself wants it, or has
+// another one, which the next may prefer.
+func (p *pool) putOrRefuse(ph *physical, now time.Duration, crowded bool) (endReason, putting) {
 	switch {
 	case ph.dead() && ph.cancelled:
-		return endCancelled, false
+		return endCancelled, refused
 	case ph.dead():
-		return endLost, false
+		return endLost, refused
 	case !ph.clean():
-		return endDirty, false
+		return endDirty, refused
 	case now > ph.expires:
-		return endAge, false
+		return endAge, refused
 	}
 	p.mu.Lock()
-	if p.closed || p.keepsNo {
-		p.mu.Unlock()
-		return endClosed, false
-	}
-	if p.surplusLocked() {
-		p.mu.Unlock()
-		return endFleet, false
+	defer p.mu.Unlock()
+	switch {
+	case p.closed || p.keepsNo:
+		return endClosed, refused
+	case p.surplusLocked():
+		return endFleet, refused
 	}
 	ph.idleSince = now
 	ph.backLocked()
-	if p.handLocked(ph) {
-		p.mu.Unlock()
-		return 0, true
+	switch {
+	case p.handLocked(ph):
+		return 0, taken
+	case crowded && ph.awaited == 0 && len(p.waiting) == 0 && p.idle.size == 0:
+		return 0, withSlot
 	}
 	p.idle.pushBack(ph, placeIdle)
 	p.wakeLocked()
-	p.mu.Unlock()
-	return 0, true
+	return 0, taken
 }
 
 // put takes a connection back, or ends it in the background.
 func (p *pool) put(ph *physical) {
-	if reason, ok := p.putOrRefuse(ph, p.now()); !ok {
+	if reason, where := p.putOrRefuse(ph, p.now(), false); where == refused {
 		p.end(ph, reason, nil)
 	}
 }

@@ -90,7 +90,7 @@ func (p *pool) listen(ph *physical) {
 		p.end(ph, endLost, nil)
 		return
 	}
-	if reason, ok := p.putOrRefuse(ph, since); !ok {
+	if reason, where := p.putOrRefuse(ph, since, false); where == refused {
 		p.end(ph, reason, nil)
 	}
 }
