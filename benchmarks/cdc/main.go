@@ -3,7 +3,7 @@
 // Command cdc measures what lifeguard_cache=cdc costs, and how soon it hears of what others
 // write. docs/cache-cdc.md holds the results.
 //
-//	cd benchmarks && go run ./cdc -out ../docs     # about 4 minutes
+//	cd benchmarks && go run ./cdc -out ../docs     # about 5 minutes
 //	cd benchmarks && go run ./cdc -quick           # some seconds, to stdout
 package main
 

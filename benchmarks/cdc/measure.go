@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -303,20 +304,28 @@ func (b *bench) gate(ctx context.Context, o *options, r *results) error {
 
 // writes compares a service that writes with the cache off, and with lifeguard_cache=cdc.
 func (b *bench) writes(ctx context.Context, o *options, r *results) error {
-	for rep := range o.reps {
-		for i := range 2 {
-			which := (i + rep) % 2
-			rate, err := b.writeRate(ctx, o, []lifeguard.CacheMode{lifeguard.CacheOff, lifeguard.CacheCDC}[which])
-			if err != nil {
-				return err
+	for _, conns := range []int{1, writers, 4 * writers} {
+		w := written{conns: conns}
+		for rep := range o.reps {
+			for i := range 2 {
+				which := (i + rep) % 2
+				mode := []lifeguard.CacheMode{lifeguard.CacheOff, lifeguard.CacheCDC}[which]
+				before, began := proc.Busy(), time.Now()
+				rate, err := b.writeRate(ctx, o, mode, conns)
+				if err != nil {
+					return err
+				}
+				took := time.Since(began).Seconds()
+				w.rates[which] = append(w.rates[which], rate)
+				w.busy[which] = append(w.busy[which], (proc.Busy()-before).Seconds()/took/float64(runtime.NumCPU()))
 			}
-			r.rates[which] = append(r.rates[which], rate)
 		}
+		r.written = append(r.written, w)
 	}
 	return nil
 }
 
-func (b *bench) writeRate(ctx context.Context, o *options, mode lifeguard.CacheMode) (float64, error) {
+func (b *bench) writeRate(ctx context.Context, o *options, mode lifeguard.CacheMode, writers int) (float64, error) {
 	cfg, err := lifeguard.ParseConfig(b.dsn)
 	if err != nil {
 		return 0, err

@@ -14,8 +14,15 @@ type results struct {
 	lags  []lagged
 	large []largeTransaction
 	fills [2][]time.Duration // without the gate, and with it; in turns
-	rates [2][]float64       // of writes with the cache off, and with cdc; by round
 	slots []slotted
+
+	written []written
+}
+
+// written is by so many connections, with the cache off and with cdc, by round.
+type written struct {
+	conns       int
+	rates, busy [2][]float64 // writes a second; the part of the processors that was in use
 }
 
 type lagged struct {
@@ -57,7 +64,12 @@ func (r *results) tables(origin string, o *options) string {
 	t.Say("\n")
 	t.Head("compared in turns, median of the rounds", "ratio")
 	t.Row("a query with the gate ÷ without, one round trip each", fmt.Sprintf("%.2f", ratio(seconds(r.fills[1]), seconds(r.fills[0]))))
-	t.Row("writes a second with `lifeguard_cache=cdc` ÷ with `off`", fmt.Sprintf("%.2f", ratio(r.rates[1], r.rates[0])))
+	t.Say("\n")
+	t.Head("connections that write", "writes a second with `lifeguard_cache=cdc` ÷ with `off`", "processors busy with `off`", "with `cdc`")
+	for _, w := range r.written {
+		t.Row(fmt.Sprint(w.conns), fmt.Sprintf("%.2f", ratio(w.rates[1], w.rates[0])),
+			fmt.Sprintf("%.0f %%", 100*report.Median(w.busy[0])), fmt.Sprintf("%.0f %%", 100*report.Median(w.busy[1])))
+	}
 	t.Say("\n")
 	t.Head("processes that listen", "others' writes a second ÷ without any", "processor time of the server for each write ÷ without any")
 	none := fleets()[0]
