@@ -297,7 +297,7 @@ func TestTheHealthFollowsPostgreSQL(t *testing.T) {
 
 func TestHoldingSlotsMakesTheMetricsServersQueueStand(t *testing.T) {
 	t.Parallel()
-	s := startMetricsServer(t, "-dsn", pgtest.DSN(t), "-hold", "200ms", "-goroutines", "80", "-rate", "0", "-conns", "1")
+	s := startMetricsServer(t, "-dsn", pgtest.DSN(t), "-hold", "50ms", "-goroutines", "80", "-rate", "0", "-conns", "1")
 	eventually(t, func() string {
 		_, _, metrics := s.get("metrics")
 		if sample(metrics, `lifeguard_pool_queue_depth{pool="shop"}`) <= 50 {
