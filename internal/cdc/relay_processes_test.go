@@ -62,13 +62,13 @@ func TestALeaderThatIsStoppedIsReplaced(t *testing.T) {
 	t.Parallel()
 	url, dsn := pgtest.Redis(t), shopDSN(t)
 	leader := startVictim(t, dsn, url, 2)
+	table := oidOf(t, connect(t, dsn), "item")
+	leader.plays(table, Leader) // before another can
 	second := listenOn(t, dsn, "select 1", relayed(url, 2), shortBound)
 	second.plays(Direct)
 	f := second.process(relayed(url, 2), shortBound)
 	f.plays(Follower)
 	r := &relaying{listener: second, url: url, followers: []*listener{f}}
-	table := f.oid("item")
-	leader.plays(table, Leader)
 	leader.ask(table)
 	_, before := leader.stands()
 	second.confirmed()
