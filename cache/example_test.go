@@ -78,6 +78,30 @@ func ExampleLedger() {
 	// after DDL it is valid: false
 }
 
+// A result of one row depends on writes of that row, and of those of which no row is known; who
+// reads the table depends on all.
+func ExampleKeyed() {
+	const byID = 1 // the number of the column, say
+	ledger := cache.NewLedger(nil)
+	row := cache.Row{Relation: pets, By: byID, Int: 7}
+	keyed, ok := ledger.Keyed(pets, byID)
+	seven, _ := keyed.Capture(&row)                                 // then the query for the row is sent
+	all, _ := ledger.Dependencies([]cache.Relation{pets}).Capture() // and one for all of them
+	fmt.Println("by this key:", ok, "to be served:", seven.Valid(), all.Valid())
+
+	var w cache.Writes
+	w.AddRow(row)
+	fence := ledger.Raise(&w) // then COMMIT is sent
+	_, fenced := ledger.RowState(&row)
+	fmt.Println("during the commit, fenced:", fenced, "of tables:", len(w.Relations()))
+	fence.Bump() // it was acknowledged
+	fmt.Println("after it, to be served:", seven.Valid(), all.Valid())
+	// Output:
+	// by this key: true to be served: true true
+	// during the commit, fenced: true of tables: 1
+	// after it, to be served: false false
+}
+
 // Two callers that miss the same at once send one query.
 func ExampleFlights() {
 	var flights cache.Flights
