@@ -73,9 +73,15 @@ func (f *Flights) Join(ctx context.Context, key string, s *Snapshot, urgency int
 	return fl, true
 }
 
-// name is the key with the versions before it, each of a fixed length.
+// name is the key with the versions before it, each of a fixed length, and before those
+// how many they are: one text may depend on a row with one argument, and on its table with another.
 func (s *Snapshot) name(key string) string {
-	b := make([]byte, 0, 8*(len(s.at.of)+2)+len(key))
+	n := len(s.at.of)
+	if s.row != nil {
+		n++
+	}
+	b := make([]byte, 0, 8*(n+2)+len(key))
+	b = binary.BigEndian.AppendUint64(b, uint64(n)) //nolint:gosec // a few
 	b = binary.BigEndian.AppendUint64(b, s.at.epoch)
 	for _, v := range s.at.of {
 		b = binary.BigEndian.AppendUint64(b, v)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 const byID, byName = 1, 2
@@ -301,6 +302,9 @@ func TestReadersOfRowsNeverGoBackInTime(t *testing.T) {
 		})
 	}
 	writers.Wait()
+	for wait := time.Now(); survived.Load() == 0 && time.Since(wait) < 20*time.Second; {
+		time.Sleep(time.Millisecond) // the writers may have had the processors for themselves
+	}
 	done.Store(true)
 	readers.Wait()
 	if hits.Load() == 0 || survived.Load() == 0 {
