@@ -216,6 +216,7 @@ type ruling struct {
 	analysis catalog.Analysis
 	reason   string // why no result is kept; empty if it is
 	reads    cache.Dependencies
+	rows     cache.Keyed // of the row that it reads; none if that may be any
 	option   CacheOption // of the text's hints
 	shared   *sharing    // of the site that was asked; nil without lifeguard_redis
 
@@ -226,6 +227,7 @@ type ruling struct {
 	columns   atomic.Pointer[rowset.Columns] // of the latest result
 	skipUntil atomic.Int64                   // on the limiter's clock: results were too large
 	alien     atomic.Bool                    // types that only the connection can decode
+	recodes   atomic.Bool                    // a connection sends another key than was given
 	formats   atomic.Pointer[[]int16]        // of its columns; see fetch.gated
 }
 

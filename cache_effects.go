@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lifeguard-go/lifeguard/cache"
 	"github.com/lifeguard-go/lifeguard/internal/catalog"
 	"github.com/lifeguard-go/lifeguard/internal/sqltext"
 )
@@ -12,8 +13,10 @@ import (
 // effects is what a statement may do.
 type effects struct {
 	relations  []catalog.Relation // whose rows may change
-	others     others             // … beside them
-	schema     doubt              // the catalog
+	row        cache.Row          // … and, with oneRow, of which no others do
+	oneRow     bool
+	others     others // … beside them
+	schema     doubt  // the catalog
 	commits    commits
 	settings   catalog.Settings
 	async      bool   // commits may no longer wait for their log

@@ -32,6 +32,10 @@ type CacheExplanation struct {
 	// write makes results invalid. Partitions stand under their root.
 	Reads  []CacheTable `json:"reads"`
 	Writes []string     `json:"writes"`
+	// Row is the column that is the table's primary key if the statement reads, or writes, one
+	// row by it: then writes of other rows leave the result in memory. Empty if it is about the
+	// table.
+	Row string `json:"row,omitempty"`
 	// Functions are those that it calls, with the schema if they did not come with the
 	// server.
 	Functions []string `json:"functions"`
@@ -143,9 +147,16 @@ func (c *Conn) explain(ctx context.Context, t *cachedText, args []driver.NamedVa
 	if err != nil {
 		return x, err
 	}
+	row, oneRow := rowOf(&a.Row, args)
+	if oneRow {
+		x.Row = a.Row.Name
+	}
 	fenced := false
 	for i, name := range names {
 		version, up := ph.cached.site.ledger.State(a.Reads[i])
+		if oneRow && q.dependsOnRows(ph) {
+			version, up = ph.cached.site.ledger.RowState(&row)
+		}
 		fenced = fenced || up
 		x.Reads = append(x.Reads, CacheTable{Name: name, Version: version, Fenced: up})
 	}

@@ -43,6 +43,9 @@ func (x CacheExplanation) String() string {
 	}
 	line("reads", strings.Join(reads, ", "))
 	line("writes", strings.Join(x.Writes, ", "))
+	if x.Row != "" {
+		line("row", "one, by "+x.Row)
+	}
 	if x.Everything {
 		line("writes", "perhaps every table: "+x.Cause)
 	}

@@ -194,6 +194,7 @@ func (r *fetch) read() fetched {
 		return r.readOn(b, rows, types, more)
 	}
 	r.mayShare(types)
+	r.confirmRow(types)
 	for ; more; more = rows.Next() {
 		if !b.Add(rows.RawValues()) {
 			r.ruling.skipUntil.Store(int64(r.q.core.limiter.now() + skipFor))

@@ -117,6 +117,7 @@ func (q *queryCache) analyse(ctx context.Context, ph *physical, s *cacheSession,
 	}
 	if v.reason == "" {
 		v.reads = q.dependencies(ph, a.Reads)
+		q.dependOnRows(ph, v)
 		v.shareWith(ph.cached.shares)
 	}
 	t.add(v)

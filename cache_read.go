@@ -91,7 +91,7 @@ func (c *Conn) fromMemory(ctx context.Context, x *call) (driver.Rows, *fill, err
 	}
 	if reason == "" {
 		for range looks {
-			a, err := c.look(ctx, v, option)
+			a, err := c.look(ctx, v, x.args, option)
 			if a.rows != nil || err != nil {
 				return a.rows, nil, err
 			}
@@ -102,7 +102,7 @@ func (c *Conn) fromMemory(ctx context.Context, x *call) (driver.Rows, *fill, err
 			if reason = cmp.Or(a.reason, q.skips(v)); reason != "" {
 				break
 			}
-			if reason = q.whyNot(v); reason != bypassFlight {
+			if reason = q.whyNot(v, x.args); reason != bypassFlight {
 				break
 			}
 		}
@@ -133,11 +133,11 @@ func (c *Conn) bypass(reason string) {
 func ended(ctx context.Context) bool { return ctx.Err() != nil }
 
 // whyNot says why nothing can be kept of a text whose results are kept otherwise.
-func (q *queryCache) whyNot(v *ruling) string {
+func (q *queryCache) whyNot(v *ruling, args []driver.NamedValue) string {
 	if !q.follower.current() {
 		return bypassUnconfirmed
 	}
-	if _, ok := v.reads.Capture(); !ok {
+	if _, ok := v.capture(args); !ok {
 		return q.whyFenced()
 	}
 	if doubt := q.follower.doubt(v); !doubt.None() {
@@ -330,7 +330,7 @@ type looked struct {
 
 // look answers from memory, or waits for the flight of the same question. It returns a
 // fill to the first who asks it, and nothing if the flight brought nothing to share.
-func (c *Conn) look(ctx context.Context, v *ruling, option CacheOption) (looked, error) {
+func (c *Conn) look(ctx context.Context, v *ruling, args []driver.NamedValue, option CacheOption) (looked, error) {
 	q := c.core.cache
 	option = option.and(v.option)
 	e := c.inMemory(option)
@@ -344,7 +344,7 @@ func (c *Conn) look(ctx context.Context, v *ruling, option CacheOption) (looked,
 		return looked{}, nil
 	}
 	captured := q.core.limiter.now()
-	snapshot, ok := v.reads.Capture()
+	snapshot, ok := v.capture(args)
 	if !ok {
 		return looked{}, nil
 	}

@@ -36,13 +36,13 @@ func (tx *cachedTx) reset() {
 
 // note adds what a statement does.
 func (tx *cachedTx) note(does *effects) {
-	if tx.generation == 0 && (len(does.relations) > 0 || does.others != noOthers) {
+	if tx.generation == 0 && (len(does.relations) > 0 || does.oneRow || does.others != noOthers) {
 		tx.generation = does.generation
 	}
 	if tx.generation != 0 && tx.generation != does.generation {
 		tx.ask = true
 	}
-	tx.writes.Add(does.relations...)
+	does.addTo(&tx.writes)
 	switch does.others {
 	case noOthers:
 	case lockedOthers:

@@ -80,7 +80,9 @@ func (c *Conn) guard(ctx context.Context, x *call, f *fill) (*writing, error) {
 	if c.confirm(f, v) {
 		return nil, nil //nolint:nilnil // it only reads
 	}
-	return c.fence(ctx, x.st, q.effectsOf(c.ph, x.st, t, v, x.args))
+	does := q.effectsOf(c.ph, x.st, t, v, x.args)
+	does.narrow(c.ph, v, x.args)
+	return c.fence(ctx, x.st, does)
 }
 
 // fence notes what a statement does, and puts up the fences that it needs. With an error
@@ -94,7 +96,7 @@ func (c *Conn) fence(ctx context.Context, st *sqltext.Statement, does effects) (
 	var writes cache.Writes
 	switch {
 	case idle || does.opaque:
-		writes.Add(does.relations...)
+		does.addTo(&writes)
 	case st.Kind == sqltext.Commit:
 		return c.guardCommit(ctx)
 	case st.Kind == sqltext.Rollback:

@@ -101,6 +101,9 @@ func (l *Ledger) Keyed(of Relation, by uint32) (Keyed, bool) {
 	return Keyed{of: &dependencies{ledger: l, states: []*state{&r.table}}, stripes: s}, true
 }
 
+// None reports whether it is the zero value.
+func (r Keyed) None() bool { return r.of == nil }
+
 // Capture is [Dependencies.Capture] for a query that reads nothing but the rows of a key. The
 // relation and the kind of key are those that Keyed was looked up for.
 func (r Keyed) Capture(row *Row) (Snapshot, bool) {

@@ -208,9 +208,11 @@ func (k *knowledge) judge(start *Analysis, c *Candidate, p *parsed, w *want) Ana
 	}
 	a.Cacheable = a.Reason == ""
 	if a.Cacheable {
+		a.Row = j.rowRead(&a, c, p, s)
 		return a
 	}
 	j.effects(&a, c, p, s)
+	a.Row = j.rowWritten(&a, c, p, s)
 
 	return a
 }

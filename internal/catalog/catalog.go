@@ -46,6 +46,10 @@ type Analysis struct {
 	// its own, whatever becomes of the transaction around it.
 	Foreign bool
 
+	// Row is the row to which Reads, or Writes, are confined: of the only relation there. Its
+	// zero value says that any row may be meant.
+	Row Row
+
 	// Params are the parameters' types, as the server infers them.
 	Params []uint32
 	// Generation is [Catalog.Generation] when the analysis began. It holds in
@@ -185,6 +189,8 @@ type relation struct {
 	Triggers    []trigger `json:"triggers"`
 	Expressions []string  `json:"expressions"` // defaults, checks, indexes
 	Policies    []string  `json:"policies"`
+	// Primary is the primary key, if it is one by which rows are told apart; see rowOf.
+	Primary *primary `json:"primary"`
 
 	view        *Candidate // of View
 	viewReason  Reason
@@ -205,6 +211,14 @@ type key struct {
 	Update bool   `json:"update"`
 	// Rewrites says that deletion here updates there: SET NULL, SET DEFAULT.
 	Rewrites bool `json:"rewrites"`
+}
+
+// A primary is a primary key of one column.
+type primary struct {
+	Name   string `json:"name"`
+	Number uint32 `json:"number"`
+	Type   uint32 `json:"type"`
+	Cuts   bool   `json:"cuts"` // what is stored may be shorter than what was given
 }
 
 type trigger struct {

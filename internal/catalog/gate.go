@@ -47,6 +47,7 @@ type Candidate struct {
 	body      *body    // what DO runs
 	runsText  bool     // a built-in function that runs a text may be called
 	times     bool     // the type time is named, or what yields it
+	row       rowText  // the row that it is about
 }
 
 // An Effect is what a kind of statement may do to relations.
@@ -87,6 +88,9 @@ func Gate(sql string) (Candidate, Reason) {
 	c.types, c.columns, c.aliases = s.types, s.columns, s.aliases
 	c.selects, c.with, c.tables, c.dated, c.times = s.selects, s.with, s.tables, s.dated, s.times
 	c.classify(st, s)
+	if c.Effect == Reads || c.Effect == Targets {
+		c.row = s.row()
+	}
 
 	reason := s.reason
 	switch {

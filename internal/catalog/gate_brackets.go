@@ -29,6 +29,16 @@ func (s *scan) pair() {
 	}
 }
 
+// paired reports whether each bracket has its partner.
+func (s *scan) paired() bool {
+	for i, t := range s.toks {
+		if s.partner[i] < 0 && (t.is("(") || t.is("[") || t.is(")") || t.is("]")) {
+			return false
+		}
+	}
+	return true
+}
+
 // hasComma reports whether there is a comma between start and end that is in no
 // further brackets.
 func (s *scan) hasComma(start, end int) bool {

@@ -109,7 +109,14 @@ SELECT coalesce(json_agg(row_to_json(f)), '[]') FROM (
       SELECT pg_get_expr(e.polqual, e.polrelid) AS text FROM pg_policy e WHERE e.polrelid = c.oid AND e.polqual IS NOT NULL
       UNION ALL
       SELECT pg_get_expr(e.polwithcheck, e.polrelid) FROM pg_policy e WHERE e.polrelid = c.oid AND e.polwithcheck IS NOT NULL
-    ) x) AS policies
+    ) x) AS policies,
+    (SELECT json_build_object('name', a.attname, 'number', a.attnum, 'type', a.atttypid::int8, 'cuts', a.atttypmod <> -1)
+      FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+      WHERE i.indrelid = c.oid AND c.relkind = 'r' AND i.indisprimary AND i.indisvalid AND i.indimmediate AND i.indnkeyatts = 1
+      AND a.attgenerated = '' AND a.atttypid IN (20, 21, 23, 25, 1043, 2950)
+      AND (a.attcollation = 0 OR EXISTS (SELECT FROM pg_collation l WHERE l.oid = a.attcollation AND l.collisdeterministic))
+      AND NOT EXISTS (SELECT FROM pg_operator o WHERE o.oid >= 16384 AND o.oprname = '='
+        AND (o.oprleft = a.atttypid OR o.oprright = a.atttypid))) AS "primary"
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE c.oid = ANY ($1::oid[])
 ) f`

@@ -31,6 +31,15 @@ func Known(m *pgtype.Map, fields []pgconn.FieldDescription) bool {
 	return true
 }
 
+// Sends reports whether a connection encodes arguments of a type as the default map does.
+func Sends(m *pgtype.Map, oid uint32) bool {
+	plain := plainMap()
+	return knownType(m, plain, oid) && slices.EqualFunc(m.TryWrapEncodePlanFuncs, plain.TryWrapEncodePlanFuncs,
+		func(a, b pgtype.TryWrapEncodePlanFunc) bool {
+			return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer()
+		})
+}
+
 // plainMap is a default map to compare with. Nobody plans with it, so many may look at once.
 //
 //nolint:gochecknoglobals // a constant
