@@ -95,6 +95,8 @@ func goals(cells []cell) []goal {
 		atLeast("95 % reads, writes elsewhere: throughput ÷ pgx/stdlib", in(webMix, byOn, byPgx, perSecond), 5, " ×"),
 		atMost("95 % reads, writes elsewhere: p99 ÷ pgx/stdlib", in(webMix, byOn, byPgx, slowest), 1, " ×"),
 		atLeast("the same, each hundredth write to the same table: throughput", in(sharedMix, byOn, byPgx, perSecond), 5, " ×"),
+		atLeast("the same, all writes to the same table, by its primary key: throughput", in(worstMix, byOn, byPgx, perSecond), 5, " ×"),
+		atMost("the same: p99", in(worstMix, byOn, byPgx, slowest), 1, " ×"),
 	}
 }
 

@@ -32,6 +32,7 @@ var (
 	bypasses = proof{"../..", "TestAWriterWithoutRedisKeepsTheOthersFromServing", "the others bypass"}
 	restarts = proof{"../../cache/rediscache", "TestWhatARestartBringsBackIsForgotten", "what was there before is served"}
 	counts   = proof{"../../cache/rediscache", "TestTooManyCountsAreForgottenAllAtOnce", "stands again"}
+	rowwise  = proof{"../..", "TestRowsAreTheSameWithAndWithoutTheCache", "cache_rows_test.go"}
 	lockstep = proof{"../..", "TestAProgramDoesTheSameWithAndWithoutTheCache", "a program of"}
 )
 
@@ -47,7 +48,7 @@ var more = []string{"LIFEGUARD_PROOF_PROGRAMS=150"}
 var mutants = []mutant{
 	{"versions captured after the query", linear, longer, []patch{{
 		"cache_fill.go", "\t\tr.q.keep(key, k,",
-		"\t\tif s, ok := r.ruling.reads.Capture(); ok {\n\t\t\tr.snapshot = s\n\t\t}\n\t\tr.q.keep(key, k,",
+		"\t\tif s, ok := r.ruling.capture(r.args); ok {\n\t\t\tr.snapshot = s\n\t\t}\n\t\tr.q.keep(key, k,",
 	}}},
 	{"a fence lowered before the bump", linear, longer, []patch{
 		// The pause stands for a goroutine that is not scheduled.
@@ -110,6 +111,25 @@ var mutants = []mutant{
 	}}},
 	{"no closure over foreign keys", lockstep, more, []patch{{
 		"internal/catalog/load.go", "'delete', k.confdeltype IN ('c', 'n', 'd'), 'update', k.confupdtype IN ('c', 'n', 'd')", "'delete', false, 'update', false",
+	}}},
+	{"a row's write that nobody meets who reads the table", rowwise, nil, []patch{{
+		"cache/rows.go", "\tknown.any.fences.Add(1)\n\tstripe.fences.Add(1)\n\treturn &known.any, stripe\n",
+		"\tstripe.fences.Add(2)\n\treturn stripe, stripe\n",
+	}}},
+	{"a row's reader who does not meet writes of the table", rowwise, nil, []patch{{
+		"cache/rows.go", "states: []*state{&r.table}", "states: nil",
+	}}},
+	{"a key that is set taken for the row's", rowwise, nil, []patch{{
+		"internal/catalog/row.go", "\tif slices.Contains(r.sets, column) {\n", "\tif slices.Contains(r.sets, column) && column == \"\" {\n",
+	}}},
+	{"OR taken for AND's brackets", rowwise, nil, []patch{{
+		"internal/catalog/row.go", "case t.word(\"or\"), t.word", "case t.word",
+	}}},
+	{"the writes of rows in a transaction lost", rowwise, nil, []patch{{
+		"cache_tx.go", "\tdoes.addTo(&tx.writes)\n", "\ttx.writes.Add(does.relations...)\n",
+	}}},
+	{"a foreign key to the own table ignored", rowwise, nil, []patch{{
+		"internal/catalog/row_facts.go", "slices.ContainsFunc(r.Keys, r.isAffected)", "slices.ContainsFunc(r.Keys, func(key) bool { return false })",
 	}}},
 	{"the catalog never forgotten", lockstep, more, []patch{{
 		"internal/catalog/catalog.go", "func (c *Catalog) Forget() { c.generations.Load().Next() }", "func (c *Catalog) Forget() {}",
