@@ -87,7 +87,7 @@ func ExampleKeyed() {
 	keyed, ok := ledger.Keyed(pets, byID)
 	seven, _ := keyed.Capture(&row)                                 // then the query for the row is sent
 	all, _ := ledger.Dependencies([]cache.Relation{pets}).Capture() // and one for all of them
-	fmt.Println("by this key:", ok, "to be served:", seven.Valid(), all.Valid())
+	fmt.Println("by this key:", ok && !keyed.None(), "to be served:", seven.Valid(), all.Valid())
 
 	var w cache.Writes
 	w.AddRow(row)
