@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+//nolint:dupword // i, i
 const rowSchema = `
 	create table item (id int primary key, name text not null, n int not null default 0);
 	create table big (id bigint primary key, n int not null);
@@ -95,7 +96,7 @@ var rowReads = []rowText{
 	{`SELECT "item"."id", "item"."name", "item"."n" FROM "item" WHERE "item"."id" = $1 AND "item"."name" IS NOT NULL ORDER BY "item"."id" LIMIT 1`, ints, true},
 	{"select n from big where id = $1", int64s, true},
 	{"select name from doc where id = $1", uuids, true},
-	{"select name from doc where id = $1", func(n int) []any { return []any{strings.ToLower(uuids(n)[0].(string))} }, true}, //nolint:forcetypeassert // above
+	{"select name from doc where id = $1", func(n int) []any { return []any{strings.ToLower(uuids(n)[0].(string))} }, true}, //nolint:errcheck,forcetypeassert // above
 	{"select n from word where id = $1", words, true},
 	{"select n from loose where id = $1", words, true},
 	{"select n from short where id = $1", words, true},
@@ -147,7 +148,7 @@ var rowWrites = []rowText{
 	{"insert into item (name, id, n) values ('again', $1, 5) returning id", ints, true},
 	{"update big set n = n + 1 where id = $1", ints, true},
 	{"update doc set name = name || 'x' where id = $1", uuids, true},
-	{"update doc set name = name || 'y' where id = $1", func(n int) []any { return []any{"{" + uuids(n)[0].(string) + "}"} }, false}, //nolint:forcetypeassert // above
+	{"update doc set name = name || 'y' where id = $1", func(n int) []any { return []any{"{" + uuids(n)[0].(string) + "}"} }, false}, //nolint:errcheck,forcetypeassert // above
 	{"update word set n = n + 1 where id = $1", words, true},
 	{"insert into word (id, n) values ($1, 1)", words, true},
 	{"delete from word where id = $1", words, true},

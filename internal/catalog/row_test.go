@@ -76,7 +76,7 @@ func TestATextThatMayBeAboutOtherRowsIsAboutTheTable(t *testing.T) {
 	t.Parallel()
 	for _, where := range []string{
 		"id = $1 or true", "a = 1 or id = $1 and b = 2", "id = $1 and a = 1 or b = 2", "(id = $1) or a", "(id = $1 or a)", "((a and id = $1) or b)",
-		"not id = $1", "not (id = $1)", "a and not id = $1", "not not id = $1", "id <> $1", "id > $1", "id >= $1", "id = - $1", "id = -1", "id = +1", "- id = $1",
+		"not id = $1", "not (id = $1)", "a and not id = $1", "not (not id = $1)", "id <> $1", "id > $1", "id >= $1", "id = - $1", "id = -1", "id = +1", "- id = $1",
 		"id = $1::int8", "id::int8 = $1", "id = ($1)", "(id) = $1", "id = $1 + 0", "id + 0 = $1", "id = any ($1)", "id = all ($1)", "id = some ($1)", "id in ($1)",
 		"id operator(pg_catalog.=) $1", "id operator(public.=) $1", "id == $1", "id =* $1", "id =- $1", "id !== $1", "id = $1 is true", "id = $1 is not true", "id = $1 isnull",
 		"(id = $1) is false", "(id = $1) = false", "(id = $1) <> (a = 1)", "id = $1 = false", "false = id = $1", "id = $1 is distinct from true", "id = $1 collate \"C\"", "id = $1[1]", "id = $1.f", "id = $1 at time zone 'x'",
