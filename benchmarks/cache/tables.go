@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lifeguard-go/lifeguard/benchmarks/internal/report"
@@ -66,10 +67,10 @@ type goal struct {
 func goals(cells []cell) []goal {
 	in := func(x, a, b string, f figure) float64 { return compare(cells, quotient, x, a, x, b, f) }
 	atMost := func(what string, got, limit float64, unit string) goal {
-		return goal{what, fmt.Sprintf("≤ %g%s", limit, unit), got, "%.2f" + unit, got <= limit}
+		return goal{what, fmt.Sprintf("≤ %g%s", limit, unit), got, "%.2f" + strings.ReplaceAll(unit, "%", "%%"), got <= limit}
 	}
 	atLeast := func(what string, got, limit float64, unit string) goal {
-		return goal{what, fmt.Sprintf("≥ %g%s", limit, unit), got, "%.2f" + unit, got >= limit}
+		return goal{what, fmt.Sprintf("≥ %g%s", limit, unit), got, "%.2f" + strings.ReplaceAll(unit, "%", "%%"), got >= limit}
 	}
 	perSec := atLeast("hits per second on two processors", median(cells, twoCores, byOn, perSecond), 700_000, "")
 	perSec.format = "%.0f"
