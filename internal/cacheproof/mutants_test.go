@@ -33,6 +33,7 @@ var (
 	restarts = proof{"../../cache/rediscache", "TestWhatARestartBringsBackIsForgotten", "what was there before is served"}
 	counts   = proof{"../../cache/rediscache", "TestTooManyCountsAreForgottenAllAtOnce", "stands again"}
 	rowwise  = proof{"../..", "TestRowsAreTheSameWithAndWithoutTheCache", "cache_rows_test.go"}
+	rowTexts = proof{"../..", "TestWhichTextsAreAboutOneRow", "one row: true"}
 	lockstep = proof{"../..", "TestAProgramDoesTheSameWithAndWithoutTheCache", "a program of"}
 )
 
@@ -119,7 +120,7 @@ var mutants = []mutant{
 	{"a row's reader who does not meet writes of the table", rowwise, nil, []patch{{
 		"cache/rows.go", "states: []*state{&r.table}", "states: nil",
 	}}},
-	{"a key that is set taken for the row's", rowwise, nil, []patch{{
+	{"a key that is set taken for the row's", rowTexts, nil, []patch{{
 		"internal/catalog/row.go", "\tif slices.Contains(r.sets, column) {\n", "\tif slices.Contains(r.sets, column) && column == \"\" {\n",
 	}}},
 	{"OR taken for AND's brackets", rowwise, nil, []patch{{
@@ -128,7 +129,7 @@ var mutants = []mutant{
 	{"the writes of rows in a transaction lost", rowwise, nil, []patch{{
 		"cache_tx.go", "\tdoes.addTo(&tx.writes)\n", "\ttx.writes.Add(does.relations...)\n",
 	}}},
-	{"a foreign key to the own table ignored", rowwise, nil, []patch{{
+	{"a foreign key to the own table ignored", rowTexts, nil, []patch{{
 		"internal/catalog/row_facts.go", "slices.ContainsFunc(r.Keys, r.isAffected)", "slices.ContainsFunc(r.Keys, func(key) bool { return false })",
 	}}},
 	{"the catalog never forgotten", lockstep, more, []patch{{
