@@ -226,7 +226,7 @@ func TestReadersNeverGoBackInTime(t *testing.T) {
 			rng := rand.New(rand.NewPCG(uint64(w), 1)) //nolint:gosec // repeatable
 			for i := range rounds {
 				if i%8 == 0 { // without a rest one fence or the other is always up
-					time.Sleep(50 * time.Microsecond)
+					<-time.After(50 * time.Microsecond)
 				}
 				set := &Writes{relations: among[w]}
 				if i%97 == 0 {

@@ -303,7 +303,7 @@ func TestReadersOfRowsNeverGoBackInTime(t *testing.T) {
 	}
 	writers.Wait()
 	for wait := time.Now(); survived.Load() == 0 && time.Since(wait) < 20*time.Second; {
-		time.Sleep(time.Millisecond) // the writers may have had the processors for themselves
+		<-time.After(time.Millisecond) // the writers may have had the processors for themselves
 	}
 	done.Store(true)
 	readers.Wait()
