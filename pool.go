@@ -251,7 +251,7 @@ const (
 // the caller's slot, the connection may go with it: the next statement then meets a backend
 // that has just answered, and often has not gone to sleep yet, where by way of the pool it
 // takes two locks and what is idle by then. But not if the pool itself wants it, or has
-// another one, which the next may prefer.
+// another one, which the next may prefer; nor in session mode, where the next has its own.
 func (p *pool) putOrRefuse(ph *physical, now time.Duration, crowded bool) (endReason, putting) {
 	switch {
 	case ph.dead() && ph.cancelled:
@@ -276,7 +276,7 @@ func (p *pool) putOrRefuse(ph *physical, now time.Duration, crowded bool) (endRe
 	switch {
 	case p.handLocked(ph):
 		return 0, taken
-	case crowded && ph.awaited == 0 && len(p.waiting) == 0 && p.idle.size == 0:
+	case crowded && p.cfg.Mode != ModeSession && ph.awaited == 0 && len(p.waiting) == 0 && p.idle.size == 0:
 		return 0, withSlot
 	}
 	p.idle.pushBack(ph, placeIdle)
