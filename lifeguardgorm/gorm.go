@@ -27,7 +27,7 @@ import (
 )
 
 // Config is what a [Dialector] is made from. Its fields have the names and meanings of
-// GORM's postgres.Config, except for Configure.
+// GORM's postgres.Config, except for TimestampTZ and Configure.
 type Config struct {
 	// DSN is read by lifeguard.ParseConfig: pgx's keys and Lifeguard's, and the
 	// environment. A TimeZone in it, however it is spelt (TimeZone, timezone, time_zone),
@@ -39,6 +39,13 @@ type Config struct {
 	// WithoutReturning and WithoutQuotingCheck are GORM's own.
 	WithoutReturning    bool
 	WithoutQuotingCheck bool
+
+	// TimestampTZ, if set, is the location of what is read from a timestamptz. PostgreSQL
+	// keeps an instant and no zone, so nil means what it means with pgx and with
+	// postgres.Open: time.Local. lib/pq gave the session's time zone; for that, set the
+	// location that TimeZone in the DSN names. With a location of either kind the query
+	// cache keeps no result with such a column, and says so (types).
+	TimestampTZ *time.Location
 
 	// Configure, if set, is called with what the DSN says and may change it: hooks,
 	// logger, registerer, providers. It is called each time a database is opened.
@@ -130,7 +137,14 @@ func (c *Config) parse() (lifeguard.Config, error) {
 		}
 	}
 	if location != nil {
-		cfg.AfterConnect = reading(location, cfg.AfterConnect)
+		cfg.AfterConnect = reading(&pgtype.Type{
+			Name: "timestamp", OID: pgtype.TimestampOID, Codec: &pgtype.TimestampCodec{ScanLocation: location},
+		}, cfg.AfterConnect)
+	}
+	if c.TimestampTZ != nil {
+		cfg.AfterConnect = reading(&pgtype.Type{
+			Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: c.TimestampTZ},
+		}, cfg.AfterConnect)
 	}
 	if cfg.TracerProvider == nil && cfg.Trace == lifeguard.TraceOn {
 		cfg.TracerProvider = otel.GetTracerProvider()
@@ -162,14 +176,10 @@ func takeTimeZone(params map[string]string) (*time.Location, error) {
 	return location, nil
 }
 
-// reading makes timestamps without time zone come in a location, and then calls next.
-func reading(location *time.Location, next func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
+// reading makes each connection read a type as t says, and then calls next.
+func reading(t *pgtype.Type, next func(context.Context, *pgx.Conn) error) func(context.Context, *pgx.Conn) error {
 	return func(ctx context.Context, conn *pgx.Conn) error {
-		conn.TypeMap().RegisterType(&pgtype.Type{
-			Name:  "timestamp",
-			OID:   pgtype.TimestampOID,
-			Codec: &pgtype.TimestampCodec{ScanLocation: location},
-		})
+		conn.TypeMap().RegisterType(t)
 		if next == nil {
 			return nil
 		}

@@ -134,6 +134,54 @@ func times(t *testing.T, db *gorm.DB) []string {
 	return []string{plain.String(), zoned.UTC().String(), zone}
 }
 
+// TestATimestampTZComesInTheLocationThatIsAskedFor reads one in each way that GORM does: into a
+// field and into a map; with the cache too, which must not lose it.
+func TestATimestampTZComesInTheLocationThatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	type meeting struct {
+		ID int
+		At time.Time `gorm:"type:timestamptz"`
+		On time.Time `gorm:"type:timestamp"`
+	}
+	caracas, err := time.LoadLocation("America/Caracas")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	for keys, on := range map[string]string{"": "UTC", "&TimeZone=Asia/Shanghai": "Asia/Shanghai", "&lifeguard_cache=local": "UTC", "&default_query_exec_mode=simple_protocol": "UTC"} {
+		for _, location := range []*time.Location{nil, time.UTC, caracas} {
+			want := location
+			if location == nil {
+				want = time.Local // as with postgres.Open
+			}
+			db := open(t, lifeguardgorm.New(lifeguardgorm.Config{DSN: pgtest.DSN(t) + keys, TimestampTZ: location}))
+			if err := errors.Join(db.AutoMigrate(&meeting{}), db.Create(&meeting{1, at, at}).Error); err != nil {
+				t.Fatal(err)
+			}
+			for range 4 {
+				var m meeting
+				values := map[string]any{}
+				err := errors.Join(
+					db.First(&m, 1).Error,
+					db.Model(&meeting{}).Where("id = ?", 1).Take(values).Error,
+				)
+				if err != nil {
+					t.Fatal(err)
+				}
+				read, _ := values["at"].(time.Time)
+				for _, have := range []time.Time{m.At, read} {
+					if !have.Equal(at) || have.Format(time.RFC3339) != at.In(want).Format(time.RFC3339) {
+						t.Errorf("%q, %v: a timestamptz is %s, want %s", keys, location, have, at.In(want))
+					}
+				}
+				if m.On.Location().String() != on {
+					t.Errorf("%q, %v: a timestamp is in %s, want %s", keys, location, m.On.Location(), on)
+				}
+			}
+		}
+	}
+}
+
 func TestAHookIsCalledBesideTheTimeZone(t *testing.T) {
 	t.Parallel()
 	called := 0
