@@ -157,7 +157,7 @@ build: ## compile every module
 
 # What users link or install. The other modules are tests, examples and benchmarks of ours; to
 # compile their many dependencies twice more would take minutes.
-LINKED := . ./crud ./lifeguardgorm ./pgtest/container ./cmd/lifeguard-otlp
+LINKED := . ./crud ./lifeguardgorm ./lifeguardsqlx ./pgtest/container ./cmd/lifeguard-otlp
 
 .PHONY: cross
 cross: ## check what users link, its tests too, for macOS and Windows
@@ -225,7 +225,7 @@ test-docs: ## execute the commands of README.md and docs, those that take minute
 
 .PHONY: vulncheck
 vulncheck: ## known vulnerabilities in what users link; asks vuln.go.dev (GOVULNDB=URL of a mirror, file:// too)
-	@err=$$(mktemp); trap 'rm -f '$$err EXIT; for m in . crud lifeguardgorm; do \
+	@err=$$(mktemp); trap 'rm -f '$$err EXIT; for m in . crud lifeguardgorm lifeguardsqlx; do \
 		echo "govulncheck in $$m"; \
 		if (cd $$m && go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) -db $(GOVULNDB) ./...) 2>$$err; then continue; fi; \
 		cat $$err >&2; \
@@ -234,7 +234,7 @@ vulncheck: ## known vulnerabilities in what users link; asks vuln.go.dev (GOVULN
 		exit 1; done
 
 # What users import: the root, and nested modules that are tagged with it. The others are ours.
-SHIPPED := crud lifeguardgorm pgtest/container
+SHIPPED := crud lifeguardgorm lifeguardsqlx pgtest/container
 
 # Each nested module that requires another one of ours names its version, though replace leads to
 # the folder beside it: users do not get the replace.

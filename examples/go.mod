@@ -9,6 +9,7 @@ replace (
 	github.com/lifeguard-go/lifeguard => ../
 	github.com/lifeguard-go/lifeguard/crud => ../crud
 	github.com/lifeguard-go/lifeguard/lifeguardgorm => ../lifeguardgorm
+	github.com/lifeguard-go/lifeguard/lifeguardsqlx => ../lifeguardsqlx
 )
 
 require (
@@ -20,6 +21,7 @@ require (
 	github.com/lifeguard-go/lifeguard v0.0.0-00010101000000-000000000000
 	github.com/lifeguard-go/lifeguard/crud v0.0.0-00010101000000-000000000000
 	github.com/lifeguard-go/lifeguard/lifeguardgorm v0.0.0-00010101000000-000000000000
+	github.com/lifeguard-go/lifeguard/lifeguardsqlx v0.0.0-00010101000000-000000000000
 	github.com/pressly/goose/v3 v3.29.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/riverqueue/river v0.39.0

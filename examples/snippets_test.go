@@ -35,7 +35,7 @@ func snippets() map[string]surroundings {
 				if !taken || n.Written != 1 { return fmt.Errorf("taken %v, written %d", taken, n.Written) }
 				return db.Close()`,
 		},
-		"sqlx": {imports: `"github.com/jmoiron/sqlx"`, after: rows},
+		"sqlx": {imports: `"github.com/jmoiron/sqlx"; _ "github.com/lifeguard-go/lifeguard/lifeguardsqlx"`, after: rows},
 		"gorm": {imports: `"gorm.io/gorm"; "github.com/lifeguard-go/lifeguard/lifeguardgorm"`, after: rows},
 		"bun":  {imports: `"github.com/uptrace/bun"; "github.com/uptrace/bun/dialect/pgdialect"`, after: rows},
 		"libraries": {

@@ -1,5 +1,5 @@
-// Command sqlx is sqlx on Lifeguard. sqlx knows drivers by their name: tell it about this
-// one once, or give it the name pgx.
+// Command sqlx is sqlx on Lifeguard. sqlx knows drivers by their name: lifeguardsqlx tells it about
+// this one. Without it, give a *sql.DB the name pgx.
 package main
 
 import (
@@ -8,8 +8,8 @@ import (
 
 	"github.com/jmoiron/sqlx"
 
-	"github.com/lifeguard-go/lifeguard"
 	"github.com/lifeguard-go/lifeguard/examples/internal/demo"
+	_ "github.com/lifeguard-go/lifeguard/lifeguardsqlx" // the driver, whose placeholders are $1 and not ?
 )
 
 type pet struct {
@@ -21,8 +21,7 @@ type pet struct {
 func main() { demo.Main(run) }
 
 func run(ctx context.Context, dsn string) error {
-	sqlx.BindDriver(lifeguard.DriverName, sqlx.DOLLAR) // $1 and not ?
-	db, err := sqlx.ConnectContext(ctx, lifeguard.DriverName, dsn)
+	db, err := sqlx.ConnectContext(ctx, "lifeguard", dsn)
 	if err != nil {
 		return err
 	}

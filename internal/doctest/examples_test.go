@@ -49,6 +49,7 @@ func noLibrary() map[string]string {
 	return map[string]string{
 		"examples": "says what is in the folders below", "examples/grpc": "is an example", "examples/sqlmock": "is an example",
 		"examples/sqlc/petdb": "is what sqlc makes of an example's queries",
+		"lifeguardsqlx":       "exports nothing; it has an example of its effect",
 	}
 }
 

@@ -71,6 +71,7 @@ import (
 	_ "github.com/lifeguard-go/lifeguard"
 	"github.com/lifeguard-go/lifeguard/crud"
 	"github.com/lifeguard-go/lifeguard/lifeguardgorm"
+	_ "github.com/lifeguard-go/lifeguard/lifeguardsqlx"
 )
 
 func main() {
@@ -94,7 +95,7 @@ func main() {
 		return string(out)
 	}
 	in("mod", "init", "example.com/app")
-	in("get", module, module+"/crud", module+"/lifeguardgorm")
+	in("get", module, module+"/crud", module+"/lifeguardgorm", module+"/lifeguardsqlx")
 	if out := in("run", "."); !strings.Contains(out, "true postgres") {
 		t.Errorf("the program prints %q", out)
 	}

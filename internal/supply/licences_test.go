@@ -22,6 +22,7 @@ func shipped() []struct{ dir, title, packages string } {
 		{".", "lifeguard", "./..."},
 		{"crud", "crud", "./..."},
 		{"lifeguardgorm", "lifeguardgorm", "./..."},
+		{"lifeguardsqlx", "lifeguardsqlx", "./..."},
 	}
 }
 

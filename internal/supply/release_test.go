@@ -15,7 +15,9 @@ const module = "github.com/lifeguard-go/lifeguard"
 
 // tagged are the folders of the modules that a release tags: what users import, and the programs
 // that pgtest runs where there is no server but Docker.
-func tagged() []string { return []string{".", "crud", "lifeguardgorm", "pgtest/container"} }
+func tagged() []string {
+	return []string{".", "crud", "lifeguardgorm", "lifeguardsqlx", "pgtest/container"}
+}
 
 // modulePath is the path of the module in a folder.
 func modulePath(folder string) string { return path.Join(module, folder) }
