@@ -135,10 +135,21 @@ func TestAFollowersFillBehindAWaitingStandbyIsOnlyRightWithTheGate(t *testing.T)
 
 func behindStandby(t *testing.T, dsn string, change ...func(*Config)) {
 	t.Helper()
+	const rounds = 20
+	admin := connect(t, dsn)
+	for _, sql := range []string{
+		"set synchronous_commit = local", "create table if not exists counter (id int primary key, n bigint)",
+		"alter system set synchronous_standby_names = 'nobody'", "select pg_reload_conf()",
+	} {
+		if _, err := admin.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	commitsWait(t, admin, dsn)
 	for _, gate := range []bool{true, false} {
 		l := &listener{register: &register{versions: map[Relation]int{}}, t: t, dsn: dsn, log: &syncBuffer{}, epoch: time.Now()}
 		l.conn = connect(t, dsn)
-		l.exec("set synchronous_commit = local; create table if not exists counter (id int primary key, n bigint); truncate counter; insert into counter values (1, 0)")
+		l.exec("set synchronous_commit = local; truncate counter; insert into counter values (1, 0)")
 		l.Consumer = start(l.config(change...), !gate)
 		defer l.Close()
 		l.ready()
@@ -147,19 +158,60 @@ func behindStandby(t *testing.T, dsn string, change ...func(*Config)) {
 		if follows := l.Stats().Role == Follower; follows != (len(change) > 0) {
 			t.Fatal("it is", l.Stats().Role)
 		}
-		p := newProbe(l)
-		l.exec("alter system set synchronous_standby_names = 'nobody'")
-		l.exec("select pg_reload_conf()")
-		stale, kept := p.behindStandby(20)
-		l.exec("alter system reset synchronous_standby_names")
-		l.exec("select pg_reload_conf()")
+		stale, kept := newProbe(l).behindStandby(rounds)
 		switch {
 		case gate && (stale > 0 || kept > 0):
 			t.Errorf("with the gate: %d kept, %d stale", kept, stale)
-		case !gate && stale < 10: // the first may come before the server waits
-			t.Errorf("without the gate only %d of 20 are stale: this test proves nothing", stale)
+		case !gate && stale < rounds:
+			t.Errorf("without the gate only %d of %d are stale: this test proves nothing", stale, rounds)
 		}
 	}
+}
+
+// commitsWait returns when every commit waits for a standby. A reload is not enough for that:
+// commits look at a flag that the checkpointer sets when it comes to read the settings.
+func commitsWait(t *testing.T, admin *pgx.Conn, dsn string) {
+	t.Helper()
+	eventually(t, "commits wait for a standby", func() bool {
+		writer := connect(t, dsn)
+		defer func() { _ = writer.Close(t.Context()) }()
+		acknowledged := commit(t, writer, "select pg_logical_emit_message(true, 'test', '')")
+		return waits(t, admin, acknowledged, writer.PgConn().PID())
+	})
+}
+
+// commit has a statement commit that waits for a standby if commits do.
+func commit(t testing.TB, writer *pgx.Conn, sql string) (acknowledged chan struct{}) {
+	acknowledged = make(chan struct{})
+	go func() {
+		defer close(acknowledged)
+		if _, err := writer.Exec(t.Context(), "set synchronous_commit = on; "+sql); err != nil {
+			t.Error(err)
+		}
+	}()
+	return acknowledged
+}
+
+// waits releases a writer, and reports whether its commit had to wait for a standby.
+func waits(t testing.TB, admin *pgx.Conn, acknowledged chan struct{}, pid uint32) (did bool) {
+	t.Helper()
+	eventually(t, "the writer is released", func() bool {
+		select {
+		case <-acknowledged:
+			return true
+		default:
+		}
+		if did {
+			return false
+		}
+		err := admin.QueryRow(t.Context(),
+			"select count(pg_cancel_backend(pid)) > 0 from pg_stat_activity where wait_event = 'SyncRep' and pid = $1", pid).Scan(&did)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return false
+	})
+	return did
 }
 
 // behindStandby counts the fills that were kept, and of those the stale ones.
@@ -171,29 +223,12 @@ func (p *probe) behindStandby(rounds int) (stale, kept int) {
 			<-p.events
 		}
 		writer := connect(p.t, p.dsn)
-		acknowledged := make(chan struct{})
-		go func() {
-			defer close(acknowledged)
-			if _, err := writer.Exec(ctx, "set synchronous_commit = on; update counter set n = n + 1"); err != nil {
-				p.t.Error(err)
-			}
-		}()
+		acknowledged := commit(p.t, writer, "update counter set n = n + 1")
 		<-p.events
 		e, ok := p.fill(ctx)
 		p.confirmed() // freshness does not show it: the commit is not visible to anybody
-		p.exec("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep' and query like '%update counter%'")
-		select {
-		case <-acknowledged:
-		case <-time.After(5 * time.Millisecond):
-			eventually(p.t, "the writer is released", func() bool {
-				p.exec("select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'")
-				select {
-				case <-acknowledged:
-					return true
-				default:
-					return false
-				}
-			})
+		if !waits(p.t, p.conn, acknowledged, writer.PgConn().PID()) {
+			p.t.Fatal("a commit has not waited")
 		}
 		_ = writer.Close(ctx)
 		var now int64
