@@ -2,8 +2,10 @@ package cdc
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -179,10 +181,19 @@ func TestPostgreSQLRestartsUnderFollowers(t *testing.T) {
 		if err := server.Restart(t.Context(), pgtest.Fast); err != nil {
 			t.Fatal(err)
 		}
+		gone := first.cfg.Now() // they have one clock
 		conn := connect(t, first.dsn)
 		for i, l := range all {
 			l.conn = conn
-			eventually(t, "it has forgotten, and serves again", func() bool { return l.version(table) != before[i] && l.serves() })
+			eventually(t, "it has forgotten, and serves again", func() bool {
+				now := l.cfg.Now()
+				serves := l.Serves(now)
+				forgotten := l.version(table) != before[i]
+				if serves && !forgotten && now > gone+l.cfg.Bound {
+					t.Fatalf("the %d. serves what it had, %v after the server has gone", i+1, now-gone)
+				}
+				return serves && forgotten
+			})
 		}
 		eventually(t, "one of them leads", func() bool {
 			roles := map[Role]int{}
@@ -201,26 +212,17 @@ func TestPostgreSQLRestartsUnderFollowers(t *testing.T) {
 	}
 }
 
-// A change of the leader costs each follower one connection to PostgreSQL, and not all at the
-// same moment.
+// A change of the leader costs each follower one connection to PostgreSQL.
 func TestManyFollowersChangeTheLeaderTogether(t *testing.T) {
 	t.Parallel()
 	const followers = 16
 	url := pgtest.Redis(t)
-	var connections, latest, atOnce, most atomic.Int64
-	began := time.Now()
+	var connections atomic.Int64
 	counted := func(c *Config) {
 		c.Bound = time.Minute // they ask the server for little else
 		to := c.Connect
 		c.Connect = func(ctx context.Context, replication bool) (*pgconn.PgConn, error) {
 			connections.Add(1)
-			now := int64(time.Since(began) / (10 * time.Millisecond))
-			if latest.Swap(now) != now {
-				atOnce.Store(0)
-			}
-			if n := atOnce.Add(1); n > most.Load() {
-				most.Store(n)
-			}
 			return to(ctx, replication)
 		}
 	}
@@ -234,7 +236,6 @@ func TestManyFollowersChangeTheLeaderTogether(t *testing.T) {
 		f.plays(Follower)
 	}
 	before := connections.Load()
-	most.Store(0)
 	l.Close()
 	eventually(t, "one leads, and the others follow", func() bool {
 		roles := map[Role]int{}
@@ -246,8 +247,49 @@ func TestManyFollowersChangeTheLeaderTogether(t *testing.T) {
 		return roles[Leader] == 1 && roles[Follower] == followers-1
 	})
 	n := connections.Load() - before
-	t.Logf("%d connections to PostgreSQL, %d of them at most within 10 ms", n, most.Load())
+	t.Logf("%d connections to PostgreSQL", n)
 	if n > followers+4 {
 		t.Errorf("%d followers have made %d connections", followers, n)
 	}
+}
+
+// Who is told that another leads begins anew soon, but not in the same moment as all others.
+func TestFollowersThatAreToldOfAnotherLeaderDoNotAllConnectAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const followers, window = 100, 10 * time.Millisecond
+		began := time.Now()
+		var mu sync.Mutex
+		connections := map[time.Duration]int{}
+		all := make([]*Consumer, followers)
+		for i := range all {
+			all[i] = New(Config{
+				Now: func() time.Duration { return time.Since(began) }, Cache: &register{versions: map[Relation]int{}},
+				Connect: func(context.Context, bool) (*pgconn.PgConn, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					connections[time.Since(began)/window]++
+					return nil, errRelayMoved
+				},
+			})
+		}
+		synctest.Wait()
+		<-time.After(backoffFirst * 3 / 2) // each has tried once more
+		for _, c := range all {
+			c.Close()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if connections[0] != followers {
+			t.Errorf("at first there were %d connections", connections[0])
+		}
+		delete(connections, 0)
+		sum, most := 0, 0
+		for _, n := range connections {
+			sum, most = sum+n, max(most, n)
+		}
+		if sum < followers || most > followers/3 {
+			t.Errorf("then %d, of which %d came within %v", sum, most, window)
+		}
+	})
 }
