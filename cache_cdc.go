@@ -50,7 +50,7 @@ func newFollower(q *queryCache) *follower {
 	}
 	f.consumer = cdc.New(cdc.Config{
 		Connect: func(ctx context.Context, replication bool) (*pgconn.PgConn, error) {
-			return cfg.connectBeside(ctx, "lifeguard cdc", replication)
+			return cfg.connectBeside(ctx, cdc.ApplicationName, replication)
 		}, Cache: f, Streams: &inProcess.streams, Now: sinceStart, IdleAfter: cdcIdleAfter,
 		Relay: relay, Bound: cfg.CacheBound, MaxLag: int64(cfg.CDCMaxLag), Publication: cfg.CDCPublication, PollEvery: cfg.CDCPoll,
 		Logger: cfg.Logger.With("pool", cfg.Name),

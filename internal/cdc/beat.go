@@ -9,19 +9,20 @@ import (
 // lockKey is the advisory lock of whoever beats for all that share a database.
 const lockKey = "7813863428905104741"
 
-// The forms of a beat: what is visible, and how far the log goes. The first puts a commit
+// The forms of a beat: what is visible, how far the log goes, and whom commits wait for. The first puts a commit
 // behind it and so has the log sent up to there; the last is for when nobody asks, or others
 // commit enough.
 const (
 	leadSQL = `SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text,
   (pg_catalog.pg_logical_emit_message(true, 'lifeguard', 'beat') OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text,
-  'true'`
+  'true', pg_catalog.current_setting('synchronous_standby_names')`
 	followSQL = `SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text,
   (pg_catalog.pg_current_wal_insert_lsn() OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text,
-  pg_catalog.pg_try_advisory_lock(` + lockKey + `)::pg_catalog.text`
+  pg_catalog.pg_try_advisory_lock(` + lockKey + `)::pg_catalog.text,
+  pg_catalog.current_setting('synchronous_standby_names')`
 	idleSQL = `SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text,
   (pg_catalog.pg_current_wal_insert_lsn() OPERATOR(pg_catalog.-) '0/0'::pg_catalog.pg_lsn)::pg_catalog.text,
-  'false'`
+  'false', pg_catalog.current_setting('synchronous_standby_names')`
 	unlockSQL = `SELECT pg_catalog.pg_advisory_unlock(` + lockKey + `)`
 )
 
@@ -165,6 +166,9 @@ func (s *stream) look(ctx context.Context) (Snapshot, bool, error) {
 	}
 	if len(rows) != 1 {
 		return Snapshot{}, false, &protocolError{"no beat"}
+	}
+	if s.countsAsStandby(rows[0][3]) { // since a reload
+		return Snapshot{}, false, errStandby
 	}
 	snapshot, err := ParseSnapshot(rows[0][0])
 	if err != nil {

@@ -182,6 +182,7 @@ func commitsWait(t *testing.T, admin *pgx.Conn, dsn string) {
 
 // commit has a statement commit that waits for a standby if commits do.
 func commit(t testing.TB, writer *pgx.Conn, sql string) (acknowledged chan struct{}) {
+	t.Helper()
 	acknowledged = make(chan struct{})
 	go func() {
 		defer close(acknowledged)

@@ -19,6 +19,7 @@ const (
 	NoRoom        Reason = "no_room"        // no free slot, walsender or connection
 	NoPublication Reason = "no_publication" // and none can be created; or it does not do
 	Recovery      Reason = "in_recovery"    // a standby
+	Standby       Reason = "standby_name"   // it would be taken for a synchronous one
 	Version       Reason = "server_version" // before PostgreSQL 14
 	Proxied       Reason = "proxied"        // a pooler in between, or two servers behind one name
 	Behind        Reason = "behind"         // by more than MaxLag
@@ -35,7 +36,7 @@ const (
 // Reasons are all of them.
 func Reasons() []Reason {
 	return []Reason{
-		Unreachable, Forbidden, WALLevel, NoRoom, NoPublication, Recovery, Version,
+		Unreachable, Forbidden, WALLevel, NoRoom, NoPublication, Recovery, Standby, Version,
 		Proxied, Behind, Silent, SlotLost, Protocol, Republished,
 		RelayDown, RelaySilent, RelayGap, RelayMoved,
 	}
@@ -43,6 +44,7 @@ func Reasons() []Reason {
 
 var (
 	errRecovery    = errors.New("cdc: the server is a standby")
+	errStandby     = errors.New("cdc: synchronous_standby_names matches the connection that reads the log, which stores nothing; name the standbys there")
 	errVersion     = errors.New("cdc: PostgreSQL 14 or later is needed")
 	errWALLevel    = errors.New("cdc: wal_level is not logical; set it and restart the server")
 	errProxied     = errors.New("cdc: the two connections do not reach one server directly")
@@ -58,6 +60,7 @@ func reasonOf(err error) Reason {
 		reason Reason
 	}{
 		{errRecovery, Recovery},
+		{errStandby, Standby},
 		{errVersion, Version},
 		{errWALLevel, WALLevel},
 		{errProxied, Proxied},

@@ -159,7 +159,8 @@ func (s *stream) connectControl(ctx context.Context) (server string, err error) 
 		return "", err
 	}
 	rows, err := query(ctx, s.control, `SELECT `+ServerSQL+`, pg_catalog.pg_is_in_recovery()::pg_catalog.text,
-		pg_catalog.current_setting('wal_level'), pg_catalog.pg_backend_pid()::pg_catalog.text`)
+		pg_catalog.current_setting('wal_level'), pg_catalog.pg_backend_pid()::pg_catalog.text,
+		pg_catalog.current_setting('synchronous_standby_names')`)
 	switch {
 	case err != nil:
 		return "", err
@@ -171,6 +172,8 @@ func (s *stream) connectControl(ctx context.Context) (server string, err error) 
 		return "", errWALLevel
 	case rows[0][3] != strconv.FormatUint(uint64(s.control.PID()), 10):
 		return "", errProxied
+	case s.countsAsStandby(rows[0][4]):
+		return "", errStandby
 	}
 	return rows[0][0], nil
 }

@@ -21,6 +21,13 @@ func lookAtCDC(ctx context.Context, e *exam) error {
 	if e.standby {
 		e.add("cdc.standby", Error, "lifeguard_cache=cdc cannot follow a standby", "Every query goes to the server, for as long as this one is a standby.", "target_session_attrs=read-write and all hosts in the DSN")
 	}
+	if names := e.settings["synchronous_standby_names"].value; cdc.CountsAsStandby(names, cdc.ApplicationName) {
+		e.add(
+			"cdc.standby_name", Error, "synchronous_standby_names = "+names+" matches the connection that reads the log for lifeguard_cache=cdc",
+			"The server would take it for a standby, though it stores nothing, and commits for replicated that are on no other machine. So the log is not read, and every query goes to the server.",
+			e.nameStandbys(ctx, names),
+		)
+	}
 	if e.role.replication || e.role.super {
 		e.tryStream(ctx)
 	}
@@ -69,6 +76,22 @@ func (e *exam) tryStream(ctx context.Context) {
 		fix = "a DSN that leads to the server itself"
 	}
 	e.add("cdc.stream", Error, what, whyReplication, fix)
+}
+
+// nameStandbys puts the names of the standbys that are there in the place of the *.
+func (e *exam) nameStandbys(ctx context.Context, names string) string {
+	const reload = "; select pg_reload_conf();"
+	var standbys string
+	err := e.conn.QueryRow(ctx, `select coalesce(string_agg(distinct quote_ident(application_name), ', '), '') from pg_stat_replication
+		where pid not in (select active_pid from pg_replication_slots where slot_type = 'logical' and active_pid is not null)`).Scan(&standbys)
+	named := strings.ReplaceAll(strings.ReplaceAll(names, `"*"`, "*"), "*", standbys)
+	switch {
+	case err != nil || cdc.CountsAsStandby(named, cdc.ApplicationName):
+		return "in postgresql.conf, synchronous_standby_names with the application_name of each standby in the place of what matches all"
+	case standbys == "":
+		return "alter system reset synchronous_standby_names" + reload + " -- no standby is connected"
+	}
+	return "alter system set synchronous_standby_names = " + quoteLiteral(named) + reload
 }
 
 // lookAtRetention compares what the server keeps for a slot with what a process lets lie.

@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"context"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,4 +174,39 @@ func TestARelayNeedsFewSlots(t *testing.T) {
 	examine(t, Options{DSN: dsn, Instances: 100}).has(t, "replication.max_replication_slots", Error, "100 instances need one each")
 	dead := examine(t, Options{DSN: dsn + "&lifeguard_redis=redis://127.0.0.1:1"})
 	dead.has(t, "redis", Error, "no Redis at 127.0.0.1:1", "without a replication slot")
+}
+
+func TestAStreamMustNotCountAsAStandby(t *testing.T) {
+	t.Parallel()
+	admin := logical(t, "synchronous_standby_names", "ANY 1 (*)", "synchronous_commit", "local")
+	report := examine(t, Options{DSN: withCDC(admin)})
+	report.has(t, "cdc.standby_name", Error, "ANY 1 (*)", "alter system reset synchronous_standby_names; select pg_reload_conf();")
+
+	// Something that streams as a standby does: its name stands in the place of the *.
+	u, err := url.Parse(admin)
+	must(t, err)
+	q := u.Query()
+	q.Set("application_name", "Second")
+	q.Set("replication", "true")
+	u.RawQuery = q.Encode()
+	standby, err := pgconn.Connect(t.Context(), u.String())
+	must(t, err)
+	defer func() { _ = standby.Close(context.WithoutCancel(t.Context())) }()
+	report = examine(t, Options{DSN: withCDC(admin)})
+	report.has(t, "cdc.standby_name", Error, `alter system set synchronous_standby_names = 'ANY 1 ("Second")'; select pg_reload_conf();`)
+
+	run(t, admin, `alter system set synchronous_standby_names = 'ANY 1 ("Second")'`, "select pg_reload_conf()")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for again := time.NewTicker(20 * time.Millisecond); ; {
+		report = examine(t, Options{DSN: withCDC(admin)})
+		if !slices.ContainsFunc(report.Findings, func(f Finding) bool { return f.Check == "cdc.standby_name" }) {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatal("the statement does not mend it")
+		}
+	}
 }
