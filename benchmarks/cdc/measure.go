@@ -4,12 +4,10 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,7 +18,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/lifeguard-go/lifeguard"
 	"github.com/lifeguard-go/lifeguard/benchmarks/internal/proc"
 	"github.com/lifeguard-go/lifeguard/internal/cdc"
 	"github.com/lifeguard-go/lifeguard/internal/redisurl"
@@ -300,76 +297,6 @@ func (b *bench) gate(ctx context.Context, o *options, r *results) error {
 		}
 		return nil
 	})
-}
-
-// writes compares a service that writes with the cache off, and with lifeguard_cache=cdc.
-func (b *bench) writes(ctx context.Context, o *options, r *results) error {
-	for _, conns := range []int{1, writers, 4 * writers} {
-		w := written{conns: conns}
-		for rep := range o.reps {
-			for i := range 2 {
-				which := (i + rep) % 2
-				mode := []lifeguard.CacheMode{lifeguard.CacheOff, lifeguard.CacheCDC}[which]
-				before, began := proc.Busy(), time.Now()
-				rate, err := b.writeRate(ctx, o, mode, conns)
-				if err != nil {
-					return err
-				}
-				took := time.Since(began).Seconds()
-				w.rates[which] = append(w.rates[which], rate)
-				w.busy[which] = append(w.busy[which], (proc.Busy()-before).Seconds()/took/float64(runtime.NumCPU()))
-			}
-		}
-		r.written = append(r.written, w)
-	}
-	return nil
-}
-
-func (b *bench) writeRate(ctx context.Context, o *options, mode lifeguard.CacheMode, writers int) (float64, error) {
-	cfg, err := lifeguard.ParseConfig(b.dsn)
-	if err != nil {
-		return 0, err
-	}
-	cfg.MaxConns, cfg.Cache = writers, mode
-	connector, err := lifeguard.NewConnector(cfg)
-	if err != nil {
-		return 0, err
-	}
-	db := sql.OpenDB(connector)
-	db.SetMaxIdleConns(writers)
-	defer db.Close()
-	if mode == lifeguard.CacheCDC {
-		limit := time.Now().Add(time.Minute)
-		for connector.Stats().Cache.CDC.State != string(cdc.Streaming) {
-			if time.Now().After(limit) {
-				return 0, errors.New("the stream is not there")
-			}
-			<-time.After(time.Millisecond)
-		}
-	}
-	var count atomic.Int64
-	var done sync.WaitGroup
-	errs := make(chan error, writers)
-	end := time.Now().Add(o.span)
-	began := time.Now()
-	for w := range writers {
-		done.Go(func() {
-			for i := w; time.Now().Before(end); i += writers {
-				if _, err := db.ExecContext(ctx, "update item set n = n + 1 where id = $1", i%10000+1); err != nil {
-					errs <- err
-					return
-				}
-				count.Add(1)
-			}
-		})
-	}
-	done.Wait()
-	select {
-	case err := <-errs:
-		return 0, err
-	default:
-		return float64(count.Load()) / time.Since(began).Seconds(), nil
-	}
 }
 
 // fleet is so many processes that listen: each through a slot of its own, or two of them, and

@@ -19,10 +19,10 @@ type results struct {
 	written []written
 }
 
-// written is by so many connections, with the cache off and with cdc, by round.
+// written is by so many connections, with each contestant, by round.
 type written struct {
 	conns       int
-	rates, busy [2][]float64 // writes a second; the part of the processors that was in use
+	rates, busy [writeModes][]float64 // writes a second; the part of the processors that was in use
 }
 
 type lagged struct {
@@ -65,10 +65,16 @@ func (r *results) tables(origin string, o *options) string {
 	t.Head("compared in turns, median of the rounds", "ratio")
 	t.Row("a query with the gate ÷ without, one round trip each", fmt.Sprintf("%.2f", ratio(seconds(r.fills[1]), seconds(r.fills[0]))))
 	t.Say("\n")
-	t.Head("connections that write", "writes a second with `lifeguard_cache=cdc` ÷ with `off`", "processors busy with `off`", "with `cdc`")
+	t.Head("connections that write", "writes a second with `lifeguard_cache=cdc` ÷ with `off`", "with `off` beside `pg_recvlogical` ÷ without", "processors busy with `off`", "with `cdc`", "beside `pg_recvlogical`")
 	for _, w := range r.written {
-		t.Row(fmt.Sprint(w.conns), fmt.Sprintf("%.2f", ratio(w.rates[1], w.rates[0])),
-			fmt.Sprintf("%.0f %%", 100*report.Median(w.busy[0])), fmt.Sprintf("%.0f %%", 100*report.Median(w.busy[1])))
+		row := []string{fmt.Sprint(w.conns)}
+		for _, which := range []int{withCDC, withReader} {
+			row = append(row, fmt.Sprintf("%.2f", ratio(w.rates[which], w.rates[withOff])))
+		}
+		for which := range writeModes {
+			row = append(row, fmt.Sprintf("%.0f %%", 100*report.Median(w.busy[which])))
+		}
+		t.Row(row...)
 	}
 	t.Say("\n")
 	t.Head("processes that listen", "others' writes a second ÷ without any", "processor time of the server for each write ÷ without any")
