@@ -34,7 +34,22 @@ func (e *exam) open(ctx context.Context) (*pgx.Conn, error) {
 	cfg := e.cfg.ConnConfig.Copy()
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	cfg.RuntimeParams["application_name"] = "lifeguard-doctor" // so that it is not counted as an instance
-	return pgx.ConnectConfig(ctx, cfg)
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	e.defaults = map[string]string{}
+	for name, needed := range map[string]string{"standard_conforming_strings": "on", "client_encoding": "UTF8"} {
+		value := conn.PgConn().ParameterStatus(name)
+		if value == "" || value == needed {
+			continue
+		}
+		e.defaults[name] = value
+		if _, err := conn.PgConn().Exec(ctx, "set "+name+" = '"+needed+"'").ReadAll(); err != nil {
+			return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+		}
+	}
+	return conn, nil
 }
 
 // explain says why there is no connection.
@@ -46,7 +61,7 @@ func (e *exam) explain(err error) {
 	var dns *net.DNSError
 	switch sqlstate := code(err); {
 	case sqlstate == "28000" && strings.Contains(text, "no encryption"):
-		e.add("tls", Error, "the server takes no connection in clear: "+reasonOf(err), why, "sslmode=verify-full and sslrootcert=… in the DSN")
+		e.add("tls", Error, "the server takes no connection in clear: "+reasonOf(err), why, "sslmode=verify-full and sslrootcert=/path/to/authority.pem in the DSN")
 	case sqlstate == "28P01" || sqlstate == "28000":
 		e.add("connect", Error, "the server refuses the role: "+reasonOf(err), why, "the password, or a line in pg_hba.conf, for role "+quoteIdent(c.User))
 	case sqlstate == "3D000":
@@ -67,7 +82,7 @@ func (e *exam) explain(err error) {
 	case strings.Contains(text, "refused TLS"):
 		e.add("tls", Error, address+" does not speak TLS, and sslmode insists on it", why, "ssl = on with a certificate in postgresql.conf")
 	case strings.Contains(text, "certificate") || strings.Contains(text, "x509"):
-		e.add("tls", Error, "the server's certificate is not accepted", why, "sslrootcert=… with the authority that signed it, and a host name that stands in it")
+		e.add("tls", Error, "the server's certificate is not accepted", why, "sslrootcert=/path/to/authority.pem of the authority that signed it, and a host name that stands in it")
 	case errors.As(err, &dns):
 		e.add("connect", Error, "the host name "+c.Host+" is not known", why, "")
 	case errors.Is(err, context.DeadlineExceeded):
@@ -103,13 +118,13 @@ func lookAtTLS(_ context.Context, e *exam) error {
 	case e.isLocal():
 		e.ok("tls", "the server is on this machine")
 	case !encrypted:
-		e.add("tls", Warn, "the connection to "+c.Host+" is not encrypted", "Whoever is on the way reads data and can change statements.", "sslmode=verify-full and sslrootcert=… in the DSN; ssl = on in postgresql.conf")
+		e.add("tls", Warn, "the connection to "+c.Host+" is not encrypted", "Whoever is on the way reads data and can change statements.", "sslmode=verify-full and sslrootcert=/path/to/authority.pem in the DSN; ssl = on in postgresql.conf")
 	case plainAllowed || c.TLSConfig == nil:
 		e.add("tls", Warn, "sslmode=prefer or allow: encrypted today, in clear if the server says so", "Whoever is on the way can say so in its name.", "sslmode=verify-full")
 	case c.TLSConfig.InsecureSkipVerify && (c.TLSConfig.VerifyPeerCertificate != nil || c.TLSConfig.VerifyConnection != nil):
 		e.add("tls", Note, "sslmode=verify-ca: encrypted, and who signed the certificate is checked, not whose it is", "Whoever has another certificate of that authority can pose as the server.", "sslmode=verify-full")
 	case c.TLSConfig.InsecureSkipVerify:
-		e.add("tls", Note, "sslmode=require: encrypted, and it is not checked with whom", "Whoever can redirect the connection gets the password's proof and all data.", "sslmode=verify-full and sslrootcert=…")
+		e.add("tls", Note, "sslmode=require: encrypted, and it is not checked with whom", "Whoever can redirect the connection gets the password's proof and all data.", "sslmode=verify-full and sslrootcert=/path/to/authority.pem in the DSN")
 	default:
 		e.ok("tls", "encrypted, and the certificate is checked")
 	}

@@ -44,6 +44,10 @@ func lookAtConnections(ctx context.Context, e *exam) error {
 	return nil
 }
 
+// clients are the sessions that max_connections counts: no launcher, which has a user too, and no
+// walsender. What the others are a role without rights does not see.
+const clients = "datid is not null and coalesce(backend_type, 'client backend') = 'client backend'"
+
 func (e *exam) count(ctx context.Context, c *census) error {
 	if err := e.conn.QueryRow(ctx, "select datconnlimit from pg_database where datname = current_database()").Scan(&c.database); err != nil {
 		return err
@@ -53,13 +57,13 @@ func (e *exam) count(ctx context.Context, c *census) error {
 	// but of its own role's; and their names of all.
 	query := `select count(distinct coalesce(client_addr::text, 'socket')) filter (where ours), count(*) filter (where ours), count(*) filter (where not ours)
 		from (select client_addr, usename = current_user and datname = current_database() and application_name = $1 as ours
-			from pg_stat_activity where usename is not null and application_name <> 'lifeguard-doctor') s`
+			from pg_stat_activity where ` + clients + ` and application_name <> 'lifeguard-doctor') s`
 	c.how = "counted by the addresses of the sessions that this role has here; -instances says it better"
 	if e.cfg.FleetBudget > 0 {
 		name = cmp.Or(name, "lifeguard") + "/"
 		query = `select count(distinct application_name) filter (where ours), count(*) filter (where ours), count(*) filter (where not ours)
 			from (select application_name, left(application_name, length($1)) = $1 and substr(application_name, length($1) + 1) ~ '^[0-9a-f]{12}$' as ours
-				from pg_stat_activity where usename is not null and application_name <> 'lifeguard-doctor') s`
+				from pg_stat_activity where ` + clients + ` and application_name <> 'lifeguard-doctor') s`
 		c.how = "counted by application_name"
 	}
 	if err := e.conn.QueryRow(ctx, query, name).Scan(&c.instances, &c.ours, &c.others); err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -77,6 +78,7 @@ type exam struct {
 	cfg      lifeguard.Config
 	conn     *pgx.Conn
 	settings map[string]setting // of the session
+	defaults map[string]string  // of sessions, where the simple protocol of pgx needs another value
 	role     role
 	version  int // server_version_num
 	standby  bool
@@ -151,12 +153,21 @@ func (e *exam) run(ctx context.Context, c check) {
 	}
 }
 
+// denied is what a server that speaks English refuses.
+var denied = regexp.MustCompile(`^permission denied for (?:view|table|relation) ([a-z_]+)$`)
+
 // rightsFor says what would allow a look that the server has refused.
 func (e *exam) rightsFor(err error) string {
 	if code(err) != "42501" {
 		return ""
 	}
-	return "grant pg_monitor to " + quoteIdent(e.role.name) + "; -- or run doctor as a role that may look"
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		if m := denied.FindStringSubmatch(pgErr.Message); m != nil {
+			return "grant select on " + m[1] + " to " + quoteIdent(e.role.name) + "; -- or run doctor as a role that may look"
+		}
+	}
+	return "doctor run as a role that may look"
 }
 
 // reasonOf is an error in the server's words, without addresses.

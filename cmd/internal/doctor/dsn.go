@@ -83,7 +83,7 @@ func nearest(text string) string {
 	if best == "" {
 		return ""
 	}
-	return best + "=…"
+	return best + " in the place of " + m[1]
 }
 
 // edits is the Levenshtein distance.

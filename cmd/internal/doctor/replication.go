@@ -80,30 +80,40 @@ func (e *exam) slotted() int {
 // shownTables is how many names a finding lists.
 const shownTables = 8
 
-// identities finds the tables whose UPDATE and DELETE would fail if they were published.
-const identities = `select format('%I.%I', n.nspname, c.relname), count(*) over ()
+// identities finds the tables whose UPDATE and DELETE would fail if they were published, and for
+// each the cheapest identity that it could have. A partition has its own, whatever its parent's is.
+const identities = `select format('%I.%I', n.nspname, c.relname), case
+		when exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary and i.indisvalid) then 'default'
+		else coalesce('using index ' || (select quote_ident(min(x.relname)) from pg_index i join pg_class x on x.oid = i.indexrelid
+			where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null
+			and not exists (select from unnest(i.indkey[0:i.indnkeyatts - 1]) k join pg_attribute a on a.attrelid = c.oid and a.attnum = k and not a.attnotnull)), 'full')
+		end
 	from pg_class c join pg_namespace n on n.oid = c.relnamespace
-	where c.relkind in ('r', 'p') and c.relpersistence = 'p' and not c.relispartition
+	where c.relkind = 'r' and c.relpersistence = 'p'
 	and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
 	and not (c.relreplident = 'f'
 		or c.relreplident = 'd' and exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary and i.indisvalid)
 		or c.relreplident = 'i' and exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident))
-	order by 1 limit `
+	order by 1`
 
 func lookAtIdentities(ctx context.Context, e *exam) error {
-	rows, err := e.conn.Query(ctx, fmt.Sprint(identities, shownTables))
+	rows, err := e.conn.Query(ctx, identities)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	var names []string
-	var all int
+	var names, statements []string
+	var whole string // rows go into the log
 	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name, &all); err != nil {
+		var name, identity string
+		if err := rows.Scan(&name, &identity); err != nil {
 			return err
 		}
+		if identity == "full" {
+			whole = " -- FULL has whole rows written to the log; a primary key is better"
+		}
 		names = append(names, name)
+		statements = append(statements, "alter table "+name+" replica identity "+identity+";")
 	}
 	if err := rows.Err(); err != nil {
 		return err
@@ -112,18 +122,14 @@ func lookAtIdentities(ctx context.Context, e *exam) error {
 		e.ok("identity", "every table could be published")
 		return nil
 	}
-	list := strings.Join(names, ", ")
-	if all > len(names) {
-		list += ", …"
-	}
 	level := Note
 	if e.cdc() {
 		level = Warn
 	}
 	e.add(
-		"identity", level, fmt.Sprintf("%s without a replica identity: %s", plural(all, "table"), list),
+		"identity", level, fmt.Sprintf("%s without a replica identity: %s", plural(len(names), "table"), shown(names)),
 		"In a publication their UPDATE and DELETE would fail, so they cannot be in one, and a cache that follows the server's log cannot keep their rows. Without a primary key, rows cannot be told apart either.",
-		fmt.Sprintf("alter table %s add primary key (…); -- or: alter table %s replica identity full;", names[0], names[0]),
+		strings.Join(statements, " ")+whole,
 	)
 	return nil
 }

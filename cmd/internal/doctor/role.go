@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"strings"
 )
 
 // role is who is connected.
@@ -32,7 +33,7 @@ func lookAtRole(ctx context.Context, e *exam) error {
 		e.add(
 			"role.superuser", Warn, fmt.Sprintf("role %s is a superuser", r.name),
 			"An injected statement may do anything, row security does not hold, and the connections that are reserved for emergencies are used up too.",
-			"create role app login; grant … to app; -- and user=app in the DSN",
+			e.ordinaryRole(ctx),
 		)
 	case r.bypassRLS:
 		e.add("role.bypassrls", Note, fmt.Sprintf("role %s is not bound by row security", r.name), "Policies on tables do not hold for the application.", "alter role "+quoteIdent(r.name)+" nobypassrls;")
@@ -59,4 +60,25 @@ func lookAtRole(ctx context.Context, e *exam) error {
 		e.ok("role", r.name+" may what is needed, and not everything")
 	}
 	return nil
+}
+
+// ordinaryRole is the statements that make a role for the application: it may read and write
+// what is in the tables of this database, and what is in those that are made later by the role
+// that is connected.
+func (e *exam) ordinaryRole(ctx context.Context) string {
+	var name, schemas string
+	err := e.conn.QueryRow(ctx, `select
+		(select min(n) from unnest(array['app', 'app_1', 'app_2', 'app_3']) n where not exists (select from pg_roles where rolname = n)),
+		coalesce((select string_agg(distinct quote_ident(n.nspname), ', ') from pg_class c join pg_namespace n on n.oid = c.relnamespace
+			where c.relkind in ('r', 'p') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'), 'public')`).Scan(&name, &schemas)
+	if err != nil {
+		return "a role that is no superuser, in the DSN"
+	}
+	return strings.NewReplacer("APP", name, "DATABASE", quoteIdent(e.cfg.ConnConfig.Database), "SCHEMAS", schemas).Replace(
+		"create role APP login; grant connect on database DATABASE to APP; grant usage on schema SCHEMAS to APP; " +
+			"grant select, insert, update, delete on all tables in schema SCHEMAS to APP; grant usage on all sequences in schema SCHEMAS to APP; " +
+			"alter default privileges in schema SCHEMAS grant select, insert, update, delete on tables to APP; " +
+			"alter default privileges in schema SCHEMAS grant usage on sequences to APP; " +
+			"-- and a password by psql's \\password APP, and user=APP in the DSN",
+	)
 }

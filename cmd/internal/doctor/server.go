@@ -62,6 +62,9 @@ func readSettings(ctx context.Context, e *exam) error {
 		if err := rows.Scan(&name, &s.value, &s.unit, &s.source); err != nil {
 			return err
 		}
+		if value, changed := e.defaults[name]; changed {
+			s.value = value
+		}
 		e.settings[name] = s
 	}
 	return rows.Err()
