@@ -1,5 +1,7 @@
 package doctest
 
+import "strings"
+
 // Reasons that several have.
 const (
 	less      = "less work: the page's would take too long"
@@ -10,6 +12,15 @@ const (
 	itself    = "this test runs within it"
 	mentioned = "it is mentioned, not shown"
 )
+
+// vulncheck is tried with a database that has nothing, and one that has something.
+const vulncheck = "make vulncheck GOVULNDB=file://$PWD/internal/doctest/testdata/vulndb/none && " +
+	"! make vulncheck GOVULNDB=file://$PWD/internal/doctest/testdata/vulndb/madeup >made.txt && grep GO-2026-9999 made.txt"
+
+// tagged makes a repository of the copy, and a release of that.
+const tagged = "export GIT_CONFIG_GLOBAL=$PWD/.gitconfig && git config --global user.name x && git config --global user.email x@example.invalid && " +
+	"make release VERSION=v0.1.0 && git init -q && git add -A && git commit -qm x && make tag-release VERSION=v0.1.0 && " +
+	"test \"$(git tag | tr '\\n' ' ')\" = 'crud/v0.1.0 lifeguardgorm/v0.1.0 lifeguardsqlx/v0.1.0 pgtest/container/v0.1.0 v0.1.0 '"
 
 // trials are the commands of README.md and docs, and how each is tried.
 func trials() map[string]trial {
@@ -35,7 +46,7 @@ func trials() map[string]trial {
 		"cd examples && go run ./redis": {want: []string{"process 2 sees it at once: true", "a write goes on"}},
 		"cd examples && go run ./cache": {want: []string{"the cache answered ", "because of function random"}},
 		"make help":                     {want: []string{"seed-db-heavy", "prove-linear", "test-docs", "vulncheck"}},
-		".ci/run":                       {replace: []string{".ci/run", "bash -n .ci/run"}, why: itself},
+		".ci/run":                       {replace: []string{".ci/run", "bash -n .ci/run"}, why: itself, long: "MAKEFLAGS=MODULES=./lifeguardsqlx .ci/run"},
 		"go get github.com/lifeguard-go/lifeguard": {
 			how: elsewhere, where: "internal/supply/install_test.go:TestTheCommandIsInstalledFromAnEmptyModuleCache",
 			why: "it asks the network; there a proxy of the test's own answers, with make test-install",
@@ -91,10 +102,10 @@ func ownServer() map[string]string { return map[string]string{"LIFEGUARD_TEST_DS
 
 func makeTrials() map[string]trial {
 	table := map[string]trial{
-		"make test":         {how: planned, why: itself, want: []string{"go test -race"}},
-		"make examples":     {how: planned, why: "examples/examples_test.go runs them", want: []string{"go run ./$e"}},
-		"make lint":         {how: planned, why: "it builds the linter, from the network", want: []string{"golangci-lint"}},
-		"make vulncheck":    {how: planned, why: "it asks vuln.go.dev", want: []string{"govulncheck@"}},
+		"make test":         {how: planned, why: itself, long: "make test MODULES='./lifeguardsqlx ./crud'", want: []string{"go test -race"}},
+		"make examples":     {how: planned, why: minutes, long: "make examples", want: []string{"go run ./$e"}},
+		"make lint":         {how: planned, why: minutes, long: "make lint MODULES=./crud", want: []string{"golangci-lint"}},
+		"make vulncheck":    {how: planned, why: "it asks vuln.go.dev; in long, databases that are here", long: vulncheck, want: []string{"govulncheck@"}},
 		"make test-install": {how: planned, why: minutes, long: "make test-install", want: []string{"TestTheCommandIsInstalled"}},
 		"go install":        {how: elsewhere, where: "internal/supply/install_test.go:TestTheCommandIsInstalledFromAnEmptyModuleCache", why: mentioned},
 		"go install …/cmd/lifeguard@version": {
@@ -102,15 +113,16 @@ func makeTrials() map[string]trial {
 			why: "it asks the network; there a proxy of the test's own answers, with make test-install",
 		},
 		"make prove": {
-			how: planned, why: minutes, want: []string{"TestWhatReadersSee", "TestAProgramDoes", "TestTheIdioms", "FuzzGate"},
+			how: planned, why: minutes,
+			long: "make prove PROOF_OPS=20000 PROOF_PROGRAMS=5 PROOF_HISTORY=100 PROOF_STATEMENTS=300 PROOF_GATE=2000", want: []string{"TestWhatReadersSee", "TestAProgramDoes", "TestTheIdioms", "FuzzGate"},
 		},
-		"make prove-mutants":                {how: planned, why: minutes, want: []string{"TestEachMistake"}},
+		"make prove-mutants":                {how: planned, why: minutes, long: "make prove-mutants PROOF_MUTANTS='the catalog never forgotten'", want: []string{"TestEachMistake"}},
 		"make prove-redis":                  {how: planned, why: minutes, env: ownServer(), long: "make prove-redis PROOF_SHARED_OPS=5000", want: []string{"TestWhatProcessesSee"}},
 		"make release VERSION=v0.1.0":       {how: planned, why: "it writes into the repository", long: "make release VERSION=v0.1.0", want: []string{"go mod edit -require="}},
 		"make check-release VERSION=v0.1.0": {how: planned, why: minutes, long: "make release check-release VERSION=v0.1.0", want: []string{"TestTheRelease", "TestTheCommandIsInstalled"}},
-		"make tag-release VERSION=v0.1.0":   {how: planned, why: "it sets tags", want: []string{"git tag -a"}},
+		"make tag-release VERSION=v0.1.0":   {how: planned, why: "it sets tags", long: tagged, want: []string{"git tag -a"}},
 		"make test-docs":                    {how: planned, why: itself, want: []string{"TestEveryCommand"}},
-		"make bench-redis":                  {how: planned, why: "benchmarks/redis/redis_test.go runs it in short", want: []string{"go run ./redis"}},
+		"make bench-redis":                  {how: planned, why: minutes, env: ownServer(), long: "cd benchmarks && go run ./redis -quick", want: []string{"go run ./redis"}},
 	}
 	for target, want := range map[string]string{
 		"settings": "TestTheReadmeListsEverySetting", "tuning": "Figures", "licences": "Licences", "grafana": "go run ./cmd/generate",
@@ -152,7 +164,7 @@ func stackTrials() map[string]trial {
 // them, is an error of its own for a flag that is not there.
 func measurements() map[string]trial {
 	table := map[string]trial{
-		"make bench": {how: planned, why: minutes, want: []string{"benchstat -col /driver"}},
+		"make bench": {how: planned, why: minutes, long: "make bench BENCH=StubQuery", want: []string{"benchstat -col /driver"}},
 		"for i in 1 2 3 4 5 6; do go test -run '^$' -bench 'Limiter(Uncontended|Contended)' -benchtime 300000x . >> limiter.txt; " +
 			"(cd benchmarks && go test -run '^$' -bench . -benchtime 300000x ./limiter) >> limiter.txt; done": {
 			replace: []string{"1 2 3 4 5 6", "1", "300000x", "100x", ">> limiter.txt", ""}, why: less + "; the file would stay",
@@ -169,7 +181,11 @@ func measurements() map[string]trial {
 		"auto": "./auto", "batch": "./batch", "cache": "./cache", "cdc": "./cdc", "overload": "./overload",
 		"limiter": "benchstat", "observed": "Observed",
 	} {
-		table["make bench-"+target] = trial{how: planned, why: minutes, want: []string{want}}
+		quick := "cd benchmarks && go run " + want + " -quick"
+		if !strings.HasPrefix(want, "./") {
+			quick = "make bench-" + target
+		}
+		table["make bench-"+target] = trial{how: planned, why: minutes, env: ownServer(), long: quick, want: []string{want}}
 	}
 	return table
 }
