@@ -22,6 +22,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -162,8 +163,12 @@ func TestPgBouncer(t *testing.T) {
 	for _, c := range []struct{ pooling, execMode string }{
 		{"transaction", "exec"},
 		{"transaction", "simple_protocol"},
+		{"transaction", "cache_describe"},
 		{"session", "cache_statement"},
+		{"session", "cache_describe"},
+		{"session", "describe_exec"},
 		{"session", "exec"},
+		{"session", "simple_protocol"},
 	} {
 		for name, driver := range map[string]string{"pgx": "pgx", "lifeguard": lifeguard.DriverName, "cached": insistentName} {
 			guarded := driver != "pgx"
@@ -200,6 +205,21 @@ func TestPgBouncer(t *testing.T) {
 	}
 }
 
+// With describe_exec, pgx has a statement without a name described in one round trip, and executes
+// it in the next. A pooler with a server for each transaction may send the second one to a
+// server where the statement without a name is somebody else's. docs/ecosystem.md warns of it; when
+// this test fails, the warning is no longer needed.
+func TestPgBouncerMixesUpWhatDescribeExecAsks(t *testing.T) {
+	t.Parallel()
+	for name, driver := range map[string]string{"pgx": "pgx", "lifeguard": lifeguard.DriverName} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := openDB(t, driver, startPgBouncer(t, pgtest.DSN(t), "transaction")+"&default_query_exec_mode=describe_exec")
+			eventually(t, "somebody gets the answer to another question, or an error", func() bool { return askBounced(t.Context(), db) != nil })
+		})
+	}
+}
+
 // checkKeepsNothing fails if a result was kept: which session a query meets behind a
 // pooler, nobody can say.
 func checkKeepsNothing(t *testing.T, w *world) {
@@ -226,6 +246,7 @@ func useBounced(t *testing.T, w *world) {
 		})
 	}
 	all.Wait()
+	must(t, askBounced(ctx, w.db))
 	var n int
 	var servers int
 	must(t, w.db.QueryRowContext(ctx, "select count(*) from pets").Scan(&n))
@@ -251,6 +272,25 @@ func useBounced(t *testing.T, w *world) {
 	must(t, gdb.Transaction(func(tx *gorm.DB) error {
 		return tx.Transaction(func(tx *gorm.DB) error { return tx.Create(&Toy{Name: "ball"}).Error })
 	}))
+}
+
+// askBounced asks several questions at once, outside of transactions: each may meet another
+// server, and none may get the answer to another one.
+func askBounced(ctx context.Context, db *sql.DB) error {
+	var all errgroup.Group
+	for g := range 8 {
+		all.Go(func() error {
+			for i := range 40 {
+				var have int
+				err := db.QueryRowContext(ctx, fmt.Sprintf("select $1::int + %d", g), i).Scan(&have)
+				if err != nil || have != i+g {
+					return fmt.Errorf("%d + %d is %d, error %w", i, g, have, err)
+				}
+			}
+			return nil
+		})
+	}
+	return all.Wait()
 }
 
 // transferBounced writes and reads in a transaction, with values of PostgreSQL's types.

@@ -46,8 +46,14 @@ func lookAtPooler(ctx context.Context, e *exam) error {
 // transactionPooling says which exec modes work.
 func (e *exam) transactionPooling(prepared bool) {
 	mode := e.cfg.ConnConfig.DefaultQueryExecMode
-	works := mode == pgx.QueryExecModeExec || mode == pgx.QueryExecModeSimpleProtocol
+	works := mode == pgx.QueryExecModeExec || mode == pgx.QueryExecModeSimpleProtocol || mode == pgx.QueryExecModeCacheDescribe
 	switch what := "a pooler stands before the server, with a server for each transaction"; {
+	case mode == pgx.QueryExecModeDescribeExec:
+		e.add(
+			"pooler", Error, what+", and default_query_exec_mode=describe_exec does not work there",
+			"It has a statement described on one server and may execute on another one what somebody else has had described there: answers to other questions, or SQLSTATE 08P01 and 26000, under load.",
+			"default_query_exec_mode=cache_describe in the DSN",
+		)
 	case prepared:
 		e.add("pooler", Note, what+"; it passes prepared statements on", "No session state outlives a transaction: SET, advisory locks, LISTEN, temporary tables.", "")
 	case works:
@@ -56,7 +62,7 @@ func (e *exam) transactionPooling(prepared bool) {
 		e.add(
 			"pooler", Error, fmt.Sprintf("%s, and default_query_exec_mode=%s does not work there", what, execMode(mode)),
 			"It prepares a statement on one server and may meet another: SQLSTATE 26000 or 42P05, under load.",
-			"default_query_exec_mode=exec in the DSN; or PgBouncer 1.21 or newer with max_prepared_statements = 200",
+			"default_query_exec_mode=cache_describe or =exec in the DSN; or PgBouncer 1.21 or newer with max_prepared_statements = 200",
 		)
 	}
 }

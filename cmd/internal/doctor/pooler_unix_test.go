@@ -122,7 +122,9 @@ func TestAPoolerIsFoundAndTriedOut(t *testing.T) {
 		texts   []string
 		pooler  string
 	}{
-		{"transaction", 5, "", Error, []string{"a server for each transaction", "default_query_exec_mode=cache_statement does not work", "default_query_exec_mode=exec"}, "transaction"},
+		{"transaction", 5, "", Error, []string{"a server for each transaction", "default_query_exec_mode=cache_statement does not work", "default_query_exec_mode=cache_describe or =exec"}, "transaction"},
+		{"transaction", 5, "&default_query_exec_mode=describe_exec", Error, []string{"answers to other questions", "default_query_exec_mode=cache_describe"}, "transaction"},
+		{"transaction", 5, "&default_query_exec_mode=cache_describe", Note, []string{"=cache_describe works"}, "transaction"},
 		{"transaction", 5, "&default_query_exec_mode=exec", Note, []string{"=exec works"}, "transaction"},
 		{"transaction", 2, "&default_query_exec_mode=simple_protocol", Note, []string{"=simple_protocol works"}, "transaction"},
 		{"session", 5, "", Note, []string{"session pooling", "default_pool_size"}, "session"},
