@@ -1,6 +1,7 @@
 package cacheproof
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"os"
@@ -212,10 +213,13 @@ func (m *mutant) run(t *testing.T, sources map[string]string) (took time.Duratio
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("does not build: %v\n%s", err, out)
 	}
-	run := exec.CommandContext(ctx, binary, "-test.run", "^"+m.proof.test+"$", "-test.failfast", "-test.timeout", "7m")
+	run := exec.CommandContext(ctx, binary, "-test.run", "^"+m.proof.test+"$", "-test.v", "-test.failfast", "-test.timeout", "7m")
 	run.Dir, run.Env = m.proof.dir, append(os.Environ(), m.env...)
 	begun := time.Now()
 	out, err = run.CombinedOutput()
+	if err == nil && !bytes.Contains(out, []byte("--- PASS: "+m.proof.test)) {
+		t.Fatalf("%s was not run:\n%s", m.proof.test, last(out, 1000))
+	}
 	return time.Since(begun).Round(time.Second), out, err
 }
 

@@ -3,6 +3,7 @@ package cdc
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,6 +22,7 @@ const (
 	Recovery      Reason = "in_recovery"    // a standby
 	Standby       Reason = "standby_name"   // it would be taken for a synchronous one
 	Version       Reason = "server_version" // before PostgreSQL 14
+	Unsupported   Reason = "unsupported"    // the server lacks a statement, function or view of PostgreSQL
 	Proxied       Reason = "proxied"        // a pooler in between, or two servers behind one name
 	Behind        Reason = "behind"         // by more than MaxLag
 	Silent        Reason = "silent"         // nothing came for long
@@ -37,7 +39,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		Unreachable, Forbidden, WALLevel, NoRoom, NoPublication, Recovery, Standby, Version,
-		Proxied, Behind, Silent, SlotLost, Protocol, Republished,
+		Unsupported, Proxied, Behind, Silent, SlotLost, Protocol, Republished,
 		RelayDown, RelaySilent, RelayGap, RelayMoved,
 	}
 }
@@ -94,6 +96,8 @@ func reasonOf(err error) Reason {
 		return WALLevel
 	case refused.Code == "42704":
 		return NoPublication // it was dropped under the stream
+	case slices.Contains([]string{"0A000", "42601", "42703", "42883", "42P01"}, refused.Code):
+		return Unsupported // it only speaks PostgreSQL's protocol
 	case refused.Code == "08P01":
 		return Proxied // a pooler that knows no replication
 	case refused.Code == "55006" || refused.Code == "55000" || refused.Code == "57P01":

@@ -65,7 +65,7 @@ type trial struct {
 	env     map[string]string // beside the workplace's
 	status  []int             // exit statuses that are right; none: 0 only
 	want    []string          // what the output has to have
-	long    string            // executed in a copy of the repository if there is time for minutes
+	long    string            // executed in a copy of the repository, with servers of its own, if there is time for minutes
 	where   string            // file:Test… that tries it
 	why     string            // it is not executed as it stands
 }
@@ -140,8 +140,10 @@ func (w *workplace) try(t *testing.T, command string, tr trial) {
 		}
 	}
 	if tr.long != "" && long() {
-		tr.status = nil
-		w.run(t, scratch(t), tr.long, tr)
+		tr.status, tr.env = nil, ownServer()
+		if out := w.run(t, scratch(t), tr.long, tr); strings.Contains(out, "--- SKIP") {
+			t.Errorf("%s: something was skipped\n%s", tr.long, out)
+		}
 	}
 }
 

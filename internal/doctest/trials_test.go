@@ -114,15 +114,15 @@ func makeTrials() map[string]trial {
 		},
 		"make prove": {
 			how: planned, why: minutes,
-			long: "make prove PROOF_OPS=20000 PROOF_PROGRAMS=5 PROOF_HISTORY=100 PROOF_STATEMENTS=300 PROOF_GATE=2000", want: []string{"TestWhatReadersSee", "TestAProgramDoes", "TestTheIdioms", "FuzzGate"},
+			long: "make prove PROOF_OPS=20000 PROOF_PROGRAMS=5 PROOF_HISTORY=100 PROOF_STATEMENTS=300 PROOF_GATE=6000", want: []string{"TestWhatReadersSee", "TestAProgramDoes", "TestTheIdioms", "FuzzGate"},
 		},
 		"make prove-mutants":                {how: planned, why: minutes, long: "make prove-mutants PROOF_MUTANTS='the catalog never forgotten'", want: []string{"TestEachMistake"}},
-		"make prove-redis":                  {how: planned, why: minutes, env: ownServer(), long: "make prove-redis PROOF_SHARED_OPS=5000", want: []string{"TestWhatProcessesSee"}},
+		"make prove-redis":                  {how: planned, why: minutes, long: "make prove-redis PROOF_SHARED_OPS=5000", want: []string{"TestWhatProcessesSee"}},
 		"make release VERSION=v0.1.0":       {how: planned, why: "it writes into the repository", long: "make release VERSION=v0.1.0", want: []string{"go mod edit -require="}},
 		"make check-release VERSION=v0.1.0": {how: planned, why: minutes, long: "make release check-release VERSION=v0.1.0", want: []string{"TestTheRelease", "TestTheCommandIsInstalled"}},
 		"make tag-release VERSION=v0.1.0":   {how: planned, why: "it sets tags", long: tagged, want: []string{"git tag -a"}},
 		"make test-docs":                    {how: planned, why: itself, want: []string{"TestEveryCommand"}},
-		"make bench-redis":                  {how: planned, why: minutes, env: ownServer(), long: "cd benchmarks && go run ./redis -quick", want: []string{"go run ./redis"}},
+		"make bench-redis":                  {how: planned, why: minutes, long: "cd benchmarks && go run ./redis -quick", want: []string{"go run ./redis"}},
 	}
 	for target, want := range map[string]string{
 		"settings": "TestTheReadmeListsEverySetting", "tuning": "Figures", "licences": "Licences", "grafana": "go run ./cmd/generate",
@@ -174,7 +174,7 @@ func measurements() map[string]trial {
 	for _, name := range []string{"overload", "batch", "cache"} {
 		table["cd benchmarks && go run ./"+name+" -out ../docs"] = trial{add: " -h", why: minutes, want: []string{"-quick"}}
 		table["cd benchmarks && go run ./"+name+" -quick"] = trial{
-			add: " -h", why: minutes, want: []string{"-quick"}, env: ownServer(), long: "cd benchmarks && go run ./" + name + " -quick",
+			add: " -h", why: minutes, want: []string{"-quick"}, long: "cd benchmarks && go run ./" + name + " -quick",
 		}
 	}
 	for target, want := range map[string]string{
@@ -185,7 +185,7 @@ func measurements() map[string]trial {
 		if !strings.HasPrefix(want, "./") {
 			quick = "make bench-" + target
 		}
-		table["make bench-"+target] = trial{how: planned, why: minutes, env: ownServer(), long: quick, want: []string{want}}
+		table["make bench-"+target] = trial{how: planned, why: minutes, long: quick, want: []string{want}}
 	}
 	return table
 }

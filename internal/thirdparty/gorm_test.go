@@ -381,6 +381,7 @@ func TestGORMSharesFewConnections(t *testing.T) {
 func TestGORMsPrepareStmtWaitsForItself(t *testing.T) {
 	t.Parallel()
 	compare(t, 1, func(t *testing.T, w *world) {
+		w.keepsNothing = "pg_sleep is volatile"
 		db := openGORM(t, w, preparing)
 		w.db.SetMaxOpenConns(1)
 		if w.guarded() {

@@ -12,13 +12,13 @@ import (
 )
 
 // insistentName is Lifeguard under a name of its own: whatever the cache may keep is asked
-// several times, and the library gets the last answer, which comes from memory. Libraries
-// ask most questions once, and the first answers are always the server's.
+// until something came from memory, and once more for the library. Libraries ask most questions
+// once, and the first answers are always the server's.
 const insistentName = "lifeguard-insistent"
 
-// insistence is how often: the second time a text is analysed, and the third its result is
-// kept.
-const insistence = 4
+// insistence is how often at most: the second time a text is analysed, and the third its result
+// is kept, unless a write is under way, or the connections are leased.
+const insistence = 8
 
 func init() { //nolint:gochecknoinits // as drivers do
 	sql.Register(insistentName, insistentDriver{})
@@ -65,7 +65,8 @@ func (c *insistentConn) insist(ctx context.Context, query string, ask func() (dr
 		c.busy = true
 		return ask()
 	}
-	for range insistence - 1 {
+	before := c.connector.Stats().Cache.Hits
+	for asked := 0; asked < insistence && c.connector.Stats().Cache.Hits == before; asked++ {
 		rows, err := ask()
 		if err != nil {
 			return nil, err

@@ -60,6 +60,7 @@ func TestGooseMigratesUnderItsLock(t *testing.T) {
 		files[fmt.Sprintf("%05d_%s.sql", i+1, s.name)] = &fstest.MapFile{Data: []byte(text)}
 	}
 	compare(t, 2, func(t *testing.T, w *world) {
+		w.keepsNothing = "sessions that hold locks are leased"
 		provider := func() *goose.Provider {
 			locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 120))
 			must(t, err)
@@ -113,6 +114,7 @@ func TestGolangMigrateMigratesUnderItsLock(t *testing.T) {
 	// A concurrent index waits for all who wait for the lock, which is a statement of theirs.
 	files["3_index.up.sql"] = &fstest.MapFile{Data: []byte("create index pets_name on pets (name);")}
 	compare(t, 1, func(t *testing.T, w *world) {
+		w.keepsNothing = "each question is asked once, or of a session that holds a lock"
 		// Each migrator keeps a connection until its Close, which closes the database too.
 		open := func(db *sql.DB) (*migrate.Migrate, error) {
 			source, err := iofs.New(files, ".")

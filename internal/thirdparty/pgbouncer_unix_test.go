@@ -191,7 +191,7 @@ func TestPgBouncer(t *testing.T) {
 						db.SetMaxOpenConns(0)
 					}
 				}
-				w := &world{db: db, driver: driver, dsn: dsn}
+				w := &world{db: db, driver: driver, dsn: dsn, keepsNothing: "which session a question meets behind a pooler nobody can say"}
 				useBounced(t, w)
 				if c.pooling == "session" {
 					usePreparedBounced(t, w)

@@ -149,27 +149,7 @@ func TestAServerThatLacksItsCatalogOnlyMakesTheCacheIdle(t *testing.T) {
 			truth, err := pgxpool.New(t.Context(), dsn)
 			must(t, err)
 			defer truth.Close()
-			for i := range 20 {
-				want := fmt.Sprint("Rex", i)
-				if i%2 == 0 {
-					w.exec(t, "update pets set name = '"+want+"' where id = 1")
-				} else {
-					tx, err := db.BeginTx(t.Context(), nil)
-					must(t, err)
-					_, err = tx.ExecContext(t.Context(), "update pets set name = $1 where id = 1", want)
-					must(t, err, tx.Commit())
-				}
-				for _, query := range []string{"select name from pets where id = $1", "select name from named where $1 = 1", "select max(name) from pets where id = $1"} {
-					for range 3 {
-						var have, should string
-						must(t, db.QueryRowContext(t.Context(), query, 1).Scan(&have))
-						must(t, truth.QueryRow(t.Context(), query, 1).Scan(&should))
-						if have != should || have != want {
-							t.Fatalf("%s gives %s, the server has %s", query, have, should)
-						}
-					}
-				}
-			}
+			checkAgainst(t, w, truth, 20)
 			st := connector.Stats().Cache
 			var reasons []string
 			for reason, n := range st.Bypasses {
@@ -186,6 +166,77 @@ func TestAServerThatLacksItsCatalogOnlyMakesTheCacheIdle(t *testing.T) {
 				t.Errorf("%d hits and %d misses without knowledge of the server; the reasons told are %v", st.Hits, st.Misses, reasons)
 			}
 			explain(t, connector)
+		})
+	}
+}
+
+// checkAgainst writes, and reads what another connection, past the cache, says is true.
+func checkAgainst(t *testing.T, w *world, truth *pgxpool.Pool, rounds int) {
+	t.Helper()
+	for i := range rounds {
+		want := fmt.Sprint("Rex", i)
+		if i%2 == 0 {
+			w.exec(t, "update pets set name = '"+want+"' where id = 1")
+		} else {
+			tx, err := w.db.BeginTx(t.Context(), nil)
+			must(t, err)
+			_, err = tx.ExecContext(t.Context(), "update pets set name = $1 where id = 1", want)
+			must(t, err, tx.Commit())
+		}
+		for _, query := range []string{"select name from pets where id = $1", "select name from named where $1 = 1", "select max(name) from pets where id = $1"} {
+			for range 3 {
+				var have, should string
+				must(t, w.db.QueryRowContext(t.Context(), query, 1).Scan(&have))
+				must(t, truth.QueryRow(t.Context(), query, 1).Scan(&should))
+				if have != should || have != want {
+					t.Fatalf("%s gives %s, the server has %s", query, have, should)
+				}
+			}
+		}
+	}
+}
+
+// TestAServerWithoutALogToReadOnlyMakesTheCacheIdle is the same for lifeguard_cache=cdc.
+func TestAServerWithoutALogToReadOnlyMakesTheCacheIdle(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t, pgtest.Options{Settings: map[string]string{"wal_level": "logical", "max_replication_slots": "20", "max_wal_senders": "20"}})
+	for name, c := range map[string]struct {
+		words          []string
+		reason, bypass string
+	}{
+		"slots":             {[]string{"create_replication_slot"}, "unsupported", "unconfirmed"},
+		"streams":           {[]string{"start_replication"}, "unsupported", "unconfirmed"},
+		"publications":      {[]string{"pg_publication"}, "unsupported", "unconfirmed"},
+		"to make one":       {[]string{"create publication"}, "no_publication", "unconfirmed"},
+		"messages":          {[]string{"pg_logical_emit_message"}, "unsupported", "unconfirmed"},
+		"places in the log": {[]string{"pg_current_wal"}, "unsupported", "unconfirmed"},
+		"snapshots":         {[]string{"pg_current_snapshot"}, "unsupported", "unconfirmed"},
+		"a catalog":         {[]string{"pg_catalog."}, "unsupported", "server_refuses"},
+		"locks":             {[]string{"pg_locks", "pg_stat_activity"}, "", "server_refuses"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn, drop, err := server.CreateDatabase(t.Context())
+			must(t, err)
+			t.Cleanup(func() { // the server lets go of a slot some time after its connection
+				eventually(t, "the database is dropped", func() bool { return drop(context.WithoutCancel(t.Context())) == nil })
+			})
+			w := &world{db: openDB(t, lifeguard.DriverName, choosy(t, dsn, c.words...)+"&lifeguard_cache=cdc&pool_max_conns=3")}
+			connector, err := lifeguard.FromDB(w.db)
+			must(t, err)
+			w.exec(t, "create table pets (id int primary key, name text)", "insert into pets values (1, 'Rex')", "create view named as select name from pets")
+			truth, err := pgxpool.New(t.Context(), dsn)
+			must(t, err)
+			defer truth.Close()
+			eventually(t, "the stream has got as far as it gets", func() bool {
+				st := connector.Stats().Cache.CDC
+				return st.Reason == c.reason && (c.reason != "" || st.State == "streaming")
+			})
+			checkAgainst(t, w, truth, 10)
+			st := connector.Stats().Cache
+			if st.Hits > 0 || st.Bypasses[c.bypass] == 0 {
+				t.Errorf("%d hits; bypassed for %v, want %s", st.Hits, reasonsOf(st.Bypasses), c.bypass)
+			}
 		})
 	}
 }
