@@ -17,9 +17,12 @@ const (
 const vulncheck = "make vulncheck GOVULNDB=file://$PWD/internal/doctest/testdata/vulndb/none && " +
 	"! make vulncheck GOVULNDB=file://$PWD/internal/doctest/testdata/vulndb/madeup >made.txt && grep GO-2026-9999 made.txt"
 
-// tagged makes a repository of the copy, and a release of that.
-const tagged = "export GIT_CONFIG_GLOBAL=$PWD/.gitconfig && git config --global user.name x && git config --global user.email x@example.invalid && " +
-	"make release VERSION=v0.1.0 && git init -q && git add -A && git commit -qm x && make tag-release VERSION=v0.1.0 && " +
+// released makes a release of the copy, and a repository of that.
+const released = "export GIT_CONFIG_GLOBAL=$PWD/.gitconfig && git config --global user.name x && git config --global user.email x@example.invalid && " +
+	"make release VERSION=v0.1.0 && git init -q && git add -A && git commit -qm x && "
+
+// tagged tags it.
+const tagged = released + "make tag-release VERSION=v0.1.0 && " +
 	"test \"$(git tag | tr '\\n' ' ')\" = 'crud/v0.1.0 lifeguardgorm/v0.1.0 lifeguardsqlx/v0.1.0 pgtest/container/v0.1.0 v0.1.0 '"
 
 // trials are the commands of README.md and docs, and how each is tried.
@@ -119,7 +122,7 @@ func makeTrials() map[string]trial {
 		"make prove-mutants":                {how: planned, why: minutes, long: "make prove-mutants PROOF_MUTANTS='the catalog never forgotten'", want: []string{"TestEachMistake"}},
 		"make prove-redis":                  {how: planned, why: minutes, long: "make prove-redis PROOF_SHARED_OPS=5000", want: []string{"TestWhatProcessesSee"}},
 		"make release VERSION=v0.1.0":       {how: planned, why: "it writes into the repository", long: "make release VERSION=v0.1.0", want: []string{"go mod edit -require="}},
-		"make check-release VERSION=v0.1.0": {how: planned, why: minutes, long: "make release check-release VERSION=v0.1.0", want: []string{"TestTheRelease", "TestTheCommandIsInstalled"}},
+		"make check-release VERSION=v0.1.0": {how: planned, why: minutes, long: released + "make check-release VERSION=v0.1.0", want: []string{"TestTheRelease", "TestTheCommandIsInstalled"}},
 		"make tag-release VERSION=v0.1.0":   {how: planned, why: "it sets tags", long: tagged, want: []string{"git tag -a"}},
 		"make test-docs":                    {how: planned, why: itself, want: []string{"TestEveryCommand"}},
 		"make bench-redis":                  {how: planned, why: minutes, long: "cd benchmarks && go run ./redis -quick", want: []string{"go run ./redis"}},
