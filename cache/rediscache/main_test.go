@@ -7,9 +7,14 @@ import (
 	"github.com/lifeguard-go/lifeguard/pgtest"
 )
 
+// atEnd removes what was made before the tests.
+var atEnd = func() {}
+
 func TestMain(m *testing.M) {
 	if os.Getenv(workerEnv) != "" {
 		os.Exit(work())
 	}
-	os.Exit(pgtest.Main(m, pgtest.Options{}))
+	status := pgtest.Main(m, pgtest.Options{})
+	atEnd()
+	os.Exit(status)
 }

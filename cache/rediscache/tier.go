@@ -197,7 +197,7 @@ func kindOf(err error) kind {
 		return kindFull
 	case word == "LOADING" || word == "MASTERDOWN" || word == "CLUSTERDOWN" || word == "BUSY":
 		return kindLoading
-	case errors.As(err, &netErr), errors.Is(err, io.EOF), errors.Is(err, redis.ErrClosed), errors.Is(err, net.ErrClosed):
+	case word == "x509:" || word == "tls:", errors.As(err, &netErr), errors.Is(err, io.EOF), errors.Is(err, redis.ErrClosed), errors.Is(err, net.ErrClosed):
 		return kindNetwork
 	}
 	return kindOther
