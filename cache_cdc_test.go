@@ -187,18 +187,38 @@ func TestACommitThatIsNotVisibleYetKeepsResultsFromBeingKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = writer.Close(context.Background()) }()
-	eventually(t, "the setting is in force", func() bool {
-		var now string
-		_ = writer.QueryRow(t.Context(), "show synchronous_standby_names").Scan(&now)
-		return now == "nobody"
+	write := func(name string) *sync.WaitGroup {
+		var done sync.WaitGroup
+		done.Go(func() { _, _ = writer.Exec(t.Context(), "update item set name = $1 where id = 1", name) })
+		return &done
+	}
+	// released lets a commit go that waits, and reports whether one does.
+	released := func() bool {
+		var n int
+		err := c.plain.QueryRowContext(t.Context(), "select count(pg_cancel_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep' and pid = $1",
+			writer.PgConn().PID()).Scan(&n)
+		return err == nil && n > 0
+	}
+	// A setting that is in force is not enough: commits look at a flag that the checkpointer sets.
+	eventually(t, "commits wait for a standby", func() bool {
+		done, over := write("before"), make(chan struct{})
+		go func() { done.Wait(); close(over) }()
+		for {
+			select {
+			case <-over:
+				return false
+			case <-time.After(time.Millisecond):
+				if released() {
+					<-over
+					return true
+				}
+			}
+		}
 	})
 	for round := range 10 {
 		c.warm("select name from item where id = $1", 1)
 		commits := c.stats().CDC.Commits
-		var done sync.WaitGroup
-		done.Go(func() {
-			_, _ = writer.Exec(t.Context(), "update item set name = $1 where id = 1", fmt.Sprint("round ", round))
-		})
+		done := write(fmt.Sprint("round ", round))
 		eventually(t, "the commit is heard of", func() bool { return c.stats().CDC.Commits > commits })
 		refused := c.stats().CDC.Refused
 		for range 3 {
@@ -207,11 +227,7 @@ func TestACommitThatIsNotVisibleYetKeepsResultsFromBeingKept(t *testing.T) {
 		if got := c.stats().CDC.Refused - refused; got != 3 {
 			t.Errorf("%d of 3 fills were refused", got)
 		}
-		eventually(t, "the standby is given up", func() bool {
-			var n int
-			err := c.plain.QueryRowContext(t.Context(), "select count(pg_cancel_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'").Scan(&n)
-			return err == nil && n > 0
-		})
+		eventually(t, "the standby is given up", released)
 		done.Wait()
 		c.same("after it is visible", "select name from item where id = $1", 1)
 		c.same("and once more", "select name from item where id = $1", 1)

@@ -45,6 +45,23 @@ func TestADatabaseIsDroppedUnderItsSessions(t *testing.T) {
 	}
 }
 
+func TestADatabaseGoesThoughCommitsWaitForAStandby(t *testing.T) {
+	server := NewServer(t, Options{Settings: map[string]string{
+		"max_wal_senders": "2", "wal_level": "replica", "synchronous_standby_names": "nobody",
+	}})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for range 3 {
+		_, drop, err := server.CreateDatabase(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := drop(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestDatabasesAreMadeConcurrently(t *testing.T) {
 	s := Shared(t)
 	const n = 16
